@@ -1,0 +1,1 @@
+"""Kafka-driven LLM orchestration: durable tasks on Kafka and PostgreSQL."""

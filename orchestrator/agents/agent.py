@@ -1,0 +1,39 @@
+"""The seam between the engine and every kind of agent."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.call import CallResult
+from orchestrator.domain.ids import Epoch, Seq, TaskId
+from orchestrator.domain.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One call, with all that an agent is told about where it comes from."""
+
+    agent: Agent
+    task_id: TaskId
+    step: Seq
+    call: int
+    input: JsonObject
+    epoch: Epoch
+    timeout_seconds: float
+    traceparent: str | None = None
+
+
+class Caller(Protocol):
+    """Makes calls by one protocol. It never raises for what an agent did: that is a result."""
+
+    async def call(self, request: CallRequest) -> CallResult:
+        """The agent's answer, or an `error` result that says whether trying again may help."""
+        ...
+
+
+class Catalogue(Protocol):
+    """Which agents there are, as of now."""
+
+    async def agents(self, tenant: str) -> tuple[Agent, ...]:
+        """All agents of the tenant, by id."""
+        ...

@@ -1,0 +1,193 @@
+"""An agent's declaration as YAML or JSON, and the catalogue's `Agent`: one reads as the other.
+
+What is accepted here works: a field that this release does not honour is refused, never ignored.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.agents.declaration_errors import problem_text
+from orchestrator.agents.endpoints import Environment, checked_url, substituted
+from orchestrator.agents.schemas import schema_errors
+from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
+from orchestrator.domain.agent import Agent, Effects, Limits
+from orchestrator.domain.errors import InvalidAgent
+from orchestrator.domain.ids import AgentId
+from orchestrator.domain.json import JsonObject
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class _Limits(_Strict):
+    concurrency: int = Field(Limits().concurrency, gt=0)
+    rate_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
+    timeout_seconds: float = Field(Limits().timeout_seconds, gt=0, allow_inf_nan=False)
+
+
+class _Declaration(_Strict):
+    """The fields in the order in which `dump` writes them."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    name: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    role: str = ""
+    protocol: Literal["http"] = "http"
+    endpoint: str
+    capabilities: tuple[str, ...] = Field((), strict=False)
+    type: Literal["input", "processor", "output"] = "processor"
+    input_schema: JsonObject = {"type": "object"}
+    output_schema: JsonObject = {"type": "object"}
+    limits: _Limits = _Limits()
+    effects: Effects = "idempotent"
+    status_url: str | None = None
+    compensation: None = None
+    secret_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    config: JsonObject = {}
+    tenant: str = Field("default", min_length=1)
+
+
+def load_folder(path: Path, environ: Environment) -> list[Agent]:
+    """Every agent declared in the folder's `.yaml`, `.yml` and `.json` files, by file name.
+
+    Raises `InvalidAgent` that tells of every wrong file at once.
+    """
+    if not path.is_dir():
+        raise InvalidAgent(f"{path}: expected a folder with agent declarations; it does not exist")
+    found: dict[tuple[str, AgentId], tuple[Agent, str]] = {}
+    problems: list[str] = []
+    for file in sorted(f for f in path.iterdir() if f.suffix in SUFFIXES):
+        try:
+            agent = load_file(file, environ)
+        except InvalidAgent as error:
+            problems.append(str(error))
+            continue
+        _, first = found.setdefault((agent.tenant, agent.id), (agent, file.name))
+        if first != file.name:
+            problems.append(
+                f"{file.name}: id: {agent.id!r} is declared in {first} too; "
+                "give one of the two another id"
+            )
+    if problems:
+        raise InvalidAgent("\n".join(problems))
+    return [agent for agent, _ in found.values()]
+
+
+def load_file(path: Path, environ: Environment) -> Agent:
+    """The agent that one file declares; `environ` fills `${NAME}` in its URLs."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except OSError as error:
+        raise InvalidAgent(f"{path}: can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidAgent(f"{path.name}: is not UTF-8 text; save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        one_line = " ".join(str(error).split())
+        raise InvalidAgent(f"{path.name}: is not valid YAML: {one_line}") from error
+    return parse(document, source=path.name, environ=environ)
+
+
+def parse(document: object, *, source: str, environ: Environment) -> Agent:
+    """The agent in a parsed document; `source` stands before each problem in `InvalidAgent`."""
+    if not isinstance(document, dict):
+        raise InvalidAgent(
+            f"{source}: expected the fields of one agent (id, name, description, endpoint, …), "
+            f"got {type(document).__name__}"
+        )
+    try:
+        declared = _Declaration.model_validate(document)
+    except ValidationError as error:
+        details: list[ErrorDetails] = error.errors(include_url=False)
+        raise _invalid(source, [problem_text(e, known=_KNOWN_FIELDS) for e in details]) from error
+    problems = [*_contradictions(declared), *_schema_problems(declared)]
+    urls: dict[str, str] = {}
+    for field, text in (("endpoint", declared.endpoint), ("status_url", declared.status_url)):
+        try:
+            urls |= {} if text is None else {field: checked_url(substituted(text, environ))}
+        except ValueError as error:
+            problems.append(f"{field}: {error}")
+    if problems:
+        raise _invalid(source, problems)
+    return _agent(declared, endpoint=urls["endpoint"], status_url=urls.get("status_url"))
+
+
+_KNOWN_FIELDS: dict[str, Sequence[str]] = {
+    "": tuple(_Declaration.model_fields),
+    "limits": tuple(_Limits.model_fields),
+}
+
+
+def dump(agent: Agent) -> JsonObject:
+    """Every field of the agent as a JSON object; `parse` reads it back to an equal agent."""
+    fields = {**asdict(agent), "capabilities": list(agent.capabilities)}
+    return {name: fields[name] for name in _Declaration.model_fields}
+
+
+def dump_yaml(agent: Agent) -> str:
+    """The declaration as a file that a person can edit and add again."""
+    return yaml.safe_dump(dump(agent), sort_keys=False, allow_unicode=True)
+
+
+def _invalid(source: str, problems: Iterable[str]) -> InvalidAgent:
+    return InvalidAgent("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+def _contradictions(declared: _Declaration) -> list[str]:
+    problems = []
+    if declared.effects == "at_most_once" and declared.status_url is None:
+        problems.append(
+            "status_url: is missing; an agent with effects: at_most_once is never called twice, "
+            "so recovery needs a URL that tells what became of a call"
+        )
+    if declared.secret_env is not None and declared.secret_env.startswith(SECRET_PREFIX):
+        problems.append(
+            "secret_env: expected the name of an environment variable, got what looks like the "
+            "secret itself; put the secret into a variable and its name here"
+        )
+    return problems
+
+
+def _schema_problems(declared: _Declaration) -> list[str]:
+    problems = []
+    for field, schema in (
+        ("input_schema", declared.input_schema),
+        ("output_schema", declared.output_schema),
+    ):
+        wrong = schema_errors(schema)
+        problems += [f"{field}: is not a valid JSON Schema: {text}" for text in wrong]
+        if not wrong and schema.get("type") != "object":
+            problems.append(
+                f"{field}.type: expected 'object', for agents take and give JSON objects; "
+                f"got {schema.get('type')!r}"
+            )
+    return problems
+
+
+def _agent(declared: _Declaration, *, endpoint: str, status_url: str | None) -> Agent:
+    return Agent(
+        id=AgentId(declared.id),
+        name=declared.name,
+        description=declared.description,
+        endpoint=endpoint,
+        role=declared.role,
+        protocol=declared.protocol,
+        capabilities=declared.capabilities,
+        type=declared.type,
+        input_schema=declared.input_schema,
+        output_schema=declared.output_schema,
+        limits=Limits(**declared.limits.model_dump()),
+        effects=declared.effects,
+        status_url=status_url,
+        secret_env=declared.secret_env,
+        config=declared.config,
+        tenant=declared.tenant,
+    )

@@ -1,0 +1,48 @@
+"""The URLs of a declaration: variables filled in, and checked before anything is sent to them."""
+
+import re
+from collections.abc import Mapping
+
+import httpx
+
+Environment = Mapping[str, str]
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def substituted(text: str, environ: Environment) -> str:
+    """`text` with `${NAME}` and `${NAME:-default}` replaced; an empty variable counts as not set.
+
+    Raises `ValueError` that names the variable that is missing.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        found = environ.get(name) or default
+        if found is None:
+            raise ValueError(
+                f"uses ${{{name}}}, but the variable {name} is not set; "
+                f"set it, or write ${{{name}:-default}}"
+            )
+        return found
+
+    return _VARIABLE.sub(value, text)
+
+
+def checked_url(text: str) -> str:
+    """`text` without trailing slashes; raises `ValueError` when it is no URL to call."""
+    try:
+        url = httpx.URL(text.strip())
+    except httpx.InvalidURL as error:
+        raise ValueError(f"expected an http:// or https:// URL: {error}") from error
+    if url.userinfo:
+        # The text is not repeated: it holds a password.
+        raise ValueError(
+            "must not hold a user or a password, for it is stored and logged; "
+            "use secret_env to sign the requests instead"
+        )
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"expected an http:// or https:// URL with a host, got {text!r}")
+    if url.fragment:
+        raise ValueError(f"must not have a fragment (#…), got {text!r}")
+    return text.strip().rstrip("/")

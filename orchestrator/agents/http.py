@@ -1,0 +1,134 @@
+"""The only place where HTTP clients are built, and where their libraries' exceptions end.
+
+No client follows redirects, keeps cookies, retries, or takes a proxy or credentials from the
+environment.
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
+from http.cookiejar import CookieJar
+from urllib.request import Request
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from orchestrator.domain.errors import AgentFailed
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
+    httpx.HTTPError,
+    httpx.InvalidURL,
+    aiohttp.ClientError,
+)
+"""What a client of this module raises where no answer came, for libraries that use it as theirs."""
+
+# Uvicorn closes idle connections after 5 s. A POST on a connection that is just being closed fails
+# and must not be sent again unasked, so we are always the first to close.
+IDLE_CONNECTION_SECONDS = 4.0
+
+
+class NoCookies(CookieJar):
+    """Takes no cookie, so that one agent's answer can't change what the next call sends."""
+
+    def extract_cookies(self, response: HTTPResponse, request: Request) -> None:
+        """Keeps nothing."""
+
+
+def agent_http_client(
+    *, connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+) -> httpx.AsyncClient:
+    """The client for calls to agents; close it with `aclose`.
+
+    It has no deadline for the whole call (the caller sets one) and no limit of connections (each
+    agent's `limits.concurrency` is the limit).
+    """
+    timeout = httpx.Timeout(None, connect=connect_timeout_seconds, pool=connect_timeout_seconds)
+    tls = httpx.create_ssl_context()
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
+        timeout=timeout,
+        cookies=NoCookies(),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def model_http_client(
+    *, timeout_seconds: float, connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+) -> httpx.AsyncClient:
+    """The client under the chat model; close it with `aclose`.
+
+    Its pool is its own, so slow agents never starve it. `timeout_seconds` bounds each wait for
+    bytes; whoever asks the model bounds the whole call.
+    """
+    tls = httpx.create_ssl_context()
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
+        timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
+        cookies=NoCookies(),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+def _aiohttp_session(tls: ssl.SSLContext) -> Callable[[], aiohttp.ClientSession]:
+    """Called by the transport within the running loop, once."""
+
+    def build() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                ssl=tls, limit=0, keepalive_timeout=IDLE_CONNECTION_SECONDS
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    return build
+
+
+@contextmanager
+def agent_errors(agent_id: str) -> Iterator[None]:
+    """Turns what the HTTP libraries raise into `AgentFailed`, with a text for people and models."""
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise AgentFailed(
+            f"agent {agent_id!r} has an endpoint that can't be called: {_text(error)}",
+            retryable=False,
+        ) from error
+    except (httpx.RemoteProtocolError, aiohttp.ClientResponseError) as error:
+        raise AgentFailed(
+            f"agent {agent_id!r} sent something that is not an HTTP answer: {_text(error)}",
+            retryable=False,
+        ) from error
+    except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+        raise AgentFailed(
+            f"the connection to agent {agent_id!r} failed: {_text(error)}", retryable=True
+        ) from error
+
+
+def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
+    """What a `Retry-After` header asks for, in seconds or as a date; None where it can't be read.
+
+    `now` is aware; a date that has passed gives 0.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,42 @@
+"""A call to an agent and what came back."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.domain.ids import AgentId
+from orchestrator.domain.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of a decision; `number` counts from 1 within the decision."""
+
+    number: int
+    agent: AgentId
+    input: JsonObject = field(default_factory=dict)
+    tool_call_id: str | None = None
+    """The model's id of it, so that the result can be given back under that id."""
+
+
+class CallStatus(StrEnum):
+    """Stored in the journal; never rename."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    INPUT_REQUIRED = "input_required"
+    ACCEPTED = "accepted"
+    """The agent will answer later, with an `agent_result` event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallResult:
+    """What an agent answered, or why it did not."""
+
+    status: CallStatus
+    output: JsonObject = field(default_factory=dict)
+    error: str | None = None
+    """For people and the model; also the question of `input_required`."""
+    retryable: bool = False
+    retry_after_seconds: float | None = None
+    usage: JsonObject | None = None
+    duration_ms: int = 0

@@ -1,0 +1,138 @@
+"""Every error of the product, in one tree, grouped by who has to act.
+
+OrchestratorError
+├── SenderError                the message's sender: it goes to `dead-letters`
+│   └── InvalidMessage
+├── OperatorError              who runs the service: settings, servers, schema
+│   ├── InvalidSettings
+│   ├── InvalidAgent
+│   ├── NotFound
+│   ├── NotAllowed
+│   ├── SchemaMismatch
+│   └── PartitionGap
+├── PeerError                  a model or an agent: the planner or the retry policy decides
+│   ├── ModelFailed
+│   └── AgentFailed
+└── StoreError                 PostgreSQL
+    ├── StoreUnavailable       nobody: it is tried again
+    └── StoreRejected          a value that PostgreSQL refuses
+"""
+
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """The root: `code` is stable and goes into logs, metrics and messages."""
+
+    code: ClassVar[str] = "internal"
+    retryable: bool = False
+
+
+class SenderError(OrchestratorError):
+    """What was sent can't be used; sending the same again will not help."""
+
+    code = "sender"
+
+
+class InvalidMessage(SenderError):
+    """A Kafka message that can't become a task or an event.
+
+    `reason` is one of the dead-letter reasons (`invalid_json`, `schema`, `too_large`, …), the
+    exception's text says what was expected, for a person.
+    """
+
+    code = "invalid_message"
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class OperatorError(OrchestratorError):
+    """Something about the installation has to be changed."""
+
+    code = "operator"
+
+
+class InvalidSettings(OperatorError):
+    """A setting is missing or wrong; the text names the variable and what it expects."""
+
+    code = "invalid_settings"
+
+
+class InvalidAgent(OperatorError):
+    """An agent's declaration is wrong; the text names the field and what it expects."""
+
+    code = "invalid_agent"
+
+
+class NotFound(OperatorError):
+    """There is no such task, agent or dead letter; the text names it."""
+
+    code = "not_found"
+
+
+class NotAllowed(OperatorError):
+    """The thing is not in a state that allows this; the text says which state it is in."""
+
+    code = "not_allowed"
+
+
+class SchemaMismatch(OperatorError):
+    """The database is not at the migration that this release needs."""
+
+    code = "schema_mismatch"
+
+
+class PartitionGap(OperatorError):
+    """Kafka no longer has (or never had) the message at which reading should go on."""
+
+    code = "gap"
+
+
+class PeerError(OrchestratorError):
+    """A call to a model or an agent failed.
+
+    `retryable` says whether the same call may succeed later; `retry_after_seconds` is the peer's
+    own wish, when it said one.
+    """
+
+    code = "peer"
+
+    def __init__(
+        self, text: str, *, retryable: bool, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ModelFailed(PeerError):
+    """The model gave no answer: refused, timed out, limited, unreachable."""
+
+    code = "model_failed"
+
+
+class AgentFailed(PeerError):
+    """The agent gave no usable answer: unreachable, 5xx, 4xx, not JSON, wrong schema, too large."""
+
+    code = "agent_failed"
+
+
+class StoreError(OrchestratorError):
+    """PostgreSQL did not do what was asked."""
+
+    code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """PostgreSQL can't be reached, or broke off; whether a statement took effect is unknown."""
+
+    code = "store_unavailable"
+    retryable = True
+
+
+class StoreRejected(StoreError):
+    """PostgreSQL refuses a value of this statement; the same statement will fail again."""
+
+    code = "store_rejected"

@@ -1,0 +1,28 @@
+"""A message about a task, as it waits in the inbox to be applied."""
+
+from dataclasses import dataclass, field
+
+from orchestrator.domain.json import JsonObject
+
+CANCEL = "cancel"
+PAUSE = "pause"
+RESUME = "resume"
+AGENT_RESULT = "agent_result"
+DATA = "data"
+TIMEOUT = "timeout"
+"""Made by the engine itself: a wait ended because its time came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxMessage:
+    """A row of `inbox` that is not applied yet."""
+
+    id: int
+    event_type: str
+    """`task` for the task's own message, else an event type."""
+    payload: JsonObject = field(default_factory=dict)
+    """The event's data (`event_data` of the message, and its other fields)."""
+    step: int | None = None
+    call: int | None = None
+    """Which call an `agent_result` answers."""
+    source: str = ""

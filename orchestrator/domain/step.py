@@ -1,0 +1,191 @@
+"""A step: one journaled fact of a task, as a tagged union.
+
+Bodies are stored as JSON in `steps.body`, the tag in `steps.kind`. Add fields with defaults; never
+rename or remove one, or the journals of earlier releases can't be read.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import TypeAdapter
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.decision import Decision, ModelMessage, Reply, Usage
+from orchestrator.domain.ids import AgentId, Seq
+from orchestrator.domain.json import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The task message was applied; the step's change is the whole first context."""
+
+    kind: ClassVar[str] = "accepted"
+    description: str
+    source: str = ""
+    """`topic/partition/offset` of the message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventApplied:
+    """A message about the task was folded into its context."""
+
+    kind: ClassVar[str] = "event"
+    event_type: str
+    payload: JsonObject = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A planner's turn. It is never asked for again."""
+
+    kind: ClassVar[str] = "decision"
+    decision: Decision
+    message: ModelMessage | None = None
+    replies: tuple[Reply, ...] = ()
+    is_repair: bool = False
+    model: str = ""
+    usage: Usage = Usage()
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStarted:
+    """Journaled before the call goes out, for agents whose effects can't be repeated."""
+
+    kind: ClassVar[str] = "call_started"
+    step: Seq
+    call: int
+    agent: AgentId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFinished:
+    """What came of a decision's call: it is never made again, unless `status` is `accepted`."""
+
+    kind: ClassVar[str] = "result"
+    step: Seq
+    """The decision's number."""
+    call: int
+    agent: AgentId
+    status: CallStatus
+    output: JsonObject = field(default_factory=dict)
+    error: str | None = None
+    attempt: int = 1
+    usage: JsonObject | None = None
+    duration_ms: int = 0
+    until: datetime | None = None
+    """With `accepted`: when the agent's later answer is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed:
+    """A model's or an agent's call failed and will be tried again at `retry_at`."""
+
+    kind: ClassVar[str] = "attempt_failed"
+    step: Seq | None = None
+    """The decision whose call failed; null where the model failed."""
+    call: int | None = None
+    agent: AgentId | None = None
+    attempt: int
+    error: str
+    retry_at: datetime
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rested:
+    """The task gave its worker back and waits."""
+
+    kind: ClassVar[str] = "waiting"
+    waiting_for: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    kind: ClassVar[str] = "completed"
+    result: JsonObject = field(default_factory=dict)
+    by: str = "planner"
+    """`rule` where the required fields were all collected, else `planner`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    kind: ClassVar[str] = "failed"
+    reason: str
+    code: str = "planner"
+    """Who or what ended it: `planner`, `limit`, `attempts_spent`, `deadline`, `internal`, …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    kind: ClassVar[str] = "cancelled"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """A person sent a failed task back to work: limits and attempts count anew from here."""
+
+    kind: ClassVar[str] = "retried"
+
+
+StepBody = (
+    Accepted
+    | EventApplied
+    | Decided
+    | CallStarted
+    | CallFinished
+    | AttemptFailed
+    | Rested
+    | Completed
+    | Failed
+    | Cancelled
+    | Retried
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A row of the journal."""
+
+    seq: Seq
+    body: StepBody
+    change: JsonObject | None = None
+    """What it changes in the context (`domain.context.apply_change`)."""
+    at: datetime | None = None
+    """PostgreSQL's time; null until the step was read back."""
+
+
+_ADAPTERS: dict[str, TypeAdapter[StepBody]] = {
+    cls.kind: TypeAdapter(cls)
+    for cls in (
+        Accepted,
+        EventApplied,
+        Decided,
+        CallStarted,
+        CallFinished,
+        AttemptFailed,
+        Rested,
+        Completed,
+        Failed,
+        Cancelled,
+        Retried,
+    )
+}
+
+
+def dump_body(body: StepBody) -> str:
+    """The JSON that `load_body` reads back to an equal value."""
+    return _ADAPTERS[body.kind].dump_json(body).decode()
+
+
+def load_body(kind: str, body: object) -> StepBody:
+    """The body from its parsed JSON.
+
+    Raises:
+        KeyError, pydantic.ValidationError: a later release wrote it, and this one can't read it.
+    """
+    return _ADAPTERS[kind].validate_python(body)

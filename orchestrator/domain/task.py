@@ -1,0 +1,78 @@
+"""A task as the engine sees it: what a user asked for, and the states that it goes through."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum, StrEnum
+
+from orchestrator.domain.ids import TaskId, TaskKey
+from orchestrator.domain.json import JsonObject
+
+
+class TaskStatus(StrEnum):
+    """Stored in `tasks.status`; never rename."""
+
+    EXPECTED = "expected"
+    """An event came before its task."""
+    READY = "ready"
+    """To be claimed when `run_at` has come."""
+    RUNNING = "running"
+    """A worker owns it."""
+    WAITING = "waiting"
+    """For an event, an answer or a time; costs a row and nothing else."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    QUARANTINED = "quarantined"
+    """Claimed again and again without a step: it may be what kills its workers."""
+
+    @property
+    def is_final(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.EXPECTED: frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.FAILED}),
+    TaskStatus.READY: frozenset({TaskStatus.RUNNING, TaskStatus.QUARANTINED}),
+    TaskStatus.RUNNING: frozenset(
+        {
+            TaskStatus.READY,
+            TaskStatus.WAITING,
+            TaskStatus.COMPLETED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+            TaskStatus.QUARANTINED,
+        }
+    ),
+    TaskStatus.WAITING: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),
+    # What a person may do to a task that failed: `orchestrator tasks retry`.
+    TaskStatus.FAILED: frozenset({TaskStatus.READY}),
+    TaskStatus.QUARANTINED: frozenset({TaskStatus.READY}),
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+}
+"""Which status may follow which; `docs/state-machine.md` is held equal to this."""
+
+
+class Priority(IntEnum):
+    """Stored in `tasks.priority`; the smaller is claimed first."""
+
+    HIGH = 0
+    NORMAL = 1
+    LOW = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a user published; nothing in here changes while the task runs."""
+
+    key: TaskKey
+    task_id: TaskId
+    description: str
+    kind: str = "agentic"
+    tenant: str = "default"
+    deadline: datetime | None = None
+    """Aware UTC; a task that is not done by then fails."""
+    budget_tokens: int | None = None
+    metadata: JsonObject = field(default_factory=dict)
+    created_at: datetime
+    traceparent: str | None = None

@@ -1,0 +1,66 @@
+"""The model's answer in the form in which it is journaled: storable, and every call with an id."""
+
+import math
+from typing import Any
+
+from langchain_core.messages import AIMessage
+
+from orchestrator.domain.decision import ModelMessage, Usage
+from orchestrator.domain.ids import Seq
+from orchestrator.domain.json import JsonObject, JsonValue
+
+MAX_DEPTH = 64
+
+
+def read_answer(answer: AIMessage, *, seq: Seq) -> ModelMessage:
+    """`answer` as the step `seq` will hold it. Calls without an id of their own get one."""
+    calls: list[JsonObject] = []
+    seen: set[str] = set()
+    for call in (*answer.tool_calls, *answer.invalid_tool_calls):
+        given = call.get("id")
+        call_id = storable_text(given) if given and given not in seen else f"call_{seq}_{len(seen)}"
+        seen.add(call_id)
+        name = storable_text(call.get("name") or "")
+        calls.append({"id": call_id, "name": name, "args": _arguments(call.get("args"))})
+    return ModelMessage(text=storable_text(answer.text), tool_calls=tuple(calls))
+
+
+def read_usage(answer: AIMessage) -> Usage:
+    counted = answer.usage_metadata
+    if counted is None:
+        return Usage()
+    return Usage(input_tokens=counted["input_tokens"], output_tokens=counted["output_tokens"])
+
+
+def storable_text(text: str) -> str:
+    """`text` without what PostgreSQL refuses: NUL and lone surrogates, which models do write."""
+    if "\x00" not in text and text.isprintable():
+        return text
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+
+
+def _arguments(args: Any) -> JsonValue:
+    """An object; or text, for arguments that are not one."""
+    if not isinstance(args, dict):
+        return storable_text(args) if isinstance(args, str) else ""
+    try:
+        return _storable(args, depth=0)
+    except RecursionError:
+        return "(nested too deeply)"
+
+
+def _storable(value: Any, *, depth: int) -> JsonValue:
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, dict):
+        return {
+            storable_text(str(name)): _storable(part, depth=depth + 1)
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_storable(part, depth=depth + 1) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float) else None

@@ -1,0 +1,131 @@
+"""Translates what a model's client raises into `ModelFailed`: the one place that knows both.
+
+LangChain's `ModelError` carries the provider-neutral classes; what lies outside of it (an answer
+that is not JSON, a status that nobody mapped, a provider without the classes) is judged here.
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    LangChainException,
+    ModelAuthenticationError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelTimeoutError,
+)
+from openai import OpenAIError
+
+from orchestrator.agents.http import TRANSPORT_ERRORS, retry_after_seconds
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.planners.agentic.options import ModelOptions
+
+MODEL_ERRORS: tuple[type[Exception], ...] = (
+    LangChainException,
+    OpenAIError,
+    *TRANSPORT_ERRORS,
+    OSError,
+    # An answer that does not have the shape of one surfaces as one of these, from the client.
+    ValueError,
+    LookupError,
+    TypeError,
+)
+"""What an `ainvoke` may raise for what the other side did."""
+
+_RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
+_MAX_DETAIL = 400
+
+_EXPLAINED: tuple[tuple[type[Exception], str], ...] = (
+    (ContextOverflowError, "the conversation is longer than the model's context"),
+    (ModelAuthenticationError, "the provider refused the API key: check it"),
+    (ModelPermissionDeniedError, "the API key may not use this model: check its rights"),
+    (
+        ModelNotFoundError,
+        "there is no such model, or no such endpoint: check LLM_MODEL and base URL",
+    ),
+    (ModelInvalidRequestError, "the provider refused the request"),
+)
+
+
+def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
+    """The product's error for `error`; its text names the model and never holds the API key."""
+    text = f"model {options.model!r}: {_explanation(error, options)}"
+    return ModelFailed(
+        _without(options.api_key, text),
+        retryable=_is_retryable(error),
+        retry_after_seconds=_wish(error),
+    )
+
+
+def _explanation(error: Exception, options: ModelOptions) -> str:
+    for kind, text in _EXPLAINED:
+        if isinstance(error, kind):
+            # What providers say about a refused key quotes parts of it.
+            is_quoting = isinstance(error, ModelAuthenticationError)
+            return text if is_quoting else f"{text} ({_detail(error)})"
+    if isinstance(error, TimeoutError | ModelTimeoutError):
+        return f"no answer within {options.timeout_seconds:g} seconds"
+    return f"{_what(error)} ({type(error).__name__}: {_detail(error)})"
+
+
+def _what(error: Exception) -> str:
+    status = _status(error)
+    if status is not None:
+        return f"it answered with status {status}"
+    if isinstance(error, ModelError):
+        return "no answer"
+    if isinstance(error, OSError | TRANSPORT_ERRORS):
+        return "can't be reached"
+    return "its answer can't be read"
+
+
+def _detail(error: Exception) -> str:
+    # The connection's own error says more than the client's "Connection error.".
+    cause = error.__cause__ if _status(error) is None else None
+    while cause is not None and cause.__cause__ is not None:
+        cause = cause.__cause__
+    text = str(error) if cause is None or not str(cause) else f"{error} {cause}"
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_DETAIL else f"{line[:_MAX_DETAIL]}…"
+
+
+def _is_retryable(error: Exception) -> bool:
+    if isinstance(error, ModelError):
+        return error.is_retryable
+    status = _status(error)
+    if status is not None:
+        return status in _RETRYABLE_STATUS or status >= 500
+    return isinstance(error, OSError | json.JSONDecodeError | TRANSPORT_ERRORS)
+
+
+def _responses(error: BaseException | None) -> Iterator[Any]:
+    while error is not None:
+        response = getattr(error, "response", None)
+        if response is not None:
+            yield response
+        error = error.__cause__
+
+
+def _status(error: Exception) -> int | None:
+    for response in _responses(error):
+        status = getattr(response, "status_code", None)
+        if isinstance(status, int) and status >= 400:
+            return status
+    return None
+
+
+def _wish(error: Exception) -> float | None:
+    for response in _responses(error):
+        headers = getattr(response, "headers", None)
+        if headers is not None:
+            return retry_after_seconds(headers.get("retry-after"), now=datetime.now(UTC))
+    return None
+
+
+def _without(secret: str | None, text: str) -> str:
+    return text.replace(secret, "[secret]") if secret else text

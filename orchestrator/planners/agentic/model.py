@@ -1,0 +1,153 @@
+"""Builds the chat model and asks it: one request for one turn, within a deadline.
+
+Nothing in here tries again: a failure is `ModelFailed`, and the engine decides when to come back.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import openai
+from langchain.chat_models import init_chat_model
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatResult
+from langchain_core.runnables import Runnable
+from langchain_openai import ChatOpenAI
+from langchain_openai.chat_models.base import BaseChatOpenAI
+
+from orchestrator.domain.errors import InvalidSettings
+from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.failures import MODEL_ERRORS, model_failed
+from orchestrator.planners.agentic.options import ModelOptions
+
+Bound = Runnable[LanguageModelInput, AIMessage]
+"""A chat model together with its tools."""
+
+# Reasoning models of this family refuse the parameter.
+_SINGLE_CALL_MODELS = re.compile(r"^o\d")
+
+
+class LeanChatOpenAI(ChatOpenAI):
+    """`ChatOpenAI` that costs the same CPU for a long conversation as for a short one.
+
+    The SDK walks every message of its typed parameters, 0.2 ms each; what goes out as
+    `extra_body` it leaves alone, and the bytes on the wire are the same.
+    """
+
+    def _get_request_payload(
+        self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        if "messages" not in payload:  # the Responses API
+            return payload
+        bulk = {name: payload.pop(name) for name in ("messages", "tools") if name in payload}
+        extra = payload.get("extra_body") or {}
+        return {**payload, "messages": [], "extra_body": {**extra, **bulk}}
+
+    def _create_chat_result(
+        self,
+        response: dict[str, Any] | openai.BaseModel,
+        generation_info: dict[str, Any] | None = None,
+    ) -> ChatResult:
+        for choice in getattr(response, "choices", None) or ():
+            for call in getattr(choice.message, "tool_calls", None) or ():
+                _mark_broken(call)
+        return super()._create_chat_result(response, generation_info)
+
+
+def _mark_broken(call: Any) -> None:
+    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended."""
+    function: Any = getattr(call, "function", None)
+    arguments = getattr(function, "arguments", None)
+    if not isinstance(arguments, str) or not arguments.strip():
+        return
+    if arguments.lstrip()[0] != "{" and _is_json(arguments):
+        function.arguments = f"not an object: {arguments}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        return json.loads(text) is not None
+    except ValueError:
+        return False
+
+
+def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:
+    """The model that `options` name; `client` (the caller's to close) carries OpenAI's requests.
+
+    Raises:
+        InvalidSettings: the provider is unknown, its package or key is missing, or it refuses
+            an option.
+    """
+    if options.provider == "openai":
+        return _openai_model(options, client=client)
+    given: dict[str, Any] = {
+        "api_key": options.api_key,
+        "base_url": options.base_url,
+        "temperature": options.temperature,
+        "max_tokens": options.max_output_tokens,
+    }
+    try:
+        model: BaseChatModel = init_chat_model(
+            options.model,
+            max_retries=0,
+            timeout=options.timeout_seconds,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        return model  # noqa: TRY300
+    except ImportError as error:
+        raise InvalidSettings(f"LLM_MODEL is {options.model!r}, but: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise InvalidSettings(_refused(options, error)) from error
+
+
+def _openai_model(options: ModelOptions, *, client: httpx.AsyncClient) -> ChatOpenAI:
+    key = options.api_key
+    if key is None and options.base_url is None:
+        raise InvalidSettings(
+            f"OPENAI_API_KEY is not set; LLM_MODEL {options.model!r} needs it "
+            "(or OPENAI_BASE_URL, for an endpoint that asks for no key)"
+        )
+    given = {"temperature": options.temperature, "max_tokens": options.max_output_tokens}
+    try:
+        return LeanChatOpenAI(
+            model=options.name,
+            api_key=key or "none",
+            base_url=options.base_url or "https://api.openai.com/v1",
+            timeout=options.timeout_seconds,
+            max_retries=0,
+            http_async_client=client,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+    except (ValueError, TypeError) as error:
+        raise InvalidSettings(_refused(options, error)) from error
+
+
+def _refused(options: ModelOptions, error: Exception) -> str:
+    text = f"LLM_MODEL is {options.model!r}, and its client refuses its options: {error}"
+    return text.replace(options.api_key, "[secret]") if options.api_key else text
+
+
+def bind(model: BaseChatModel, tools: Sequence[JsonObject], *, options: ModelOptions) -> Bound:
+    """The model, made to answer with one or more of `tools`."""
+    parallel: dict[str, Any] = {}
+    if isinstance(model, BaseChatOpenAI) and not _SINGLE_CALL_MODELS.match(options.name):
+        parallel = {"parallel_tool_calls": True}
+    return model.bind_tools(list(tools), tool_choice="any", **parallel)
+
+
+async def ask(bound: Bound, messages: Sequence[BaseMessage], *, options: ModelOptions) -> AIMessage:
+    """The model's answer.
+
+    Raises:
+        ModelFailed: there is none.
+    """
+    try:
+        async with asyncio.timeout(options.timeout_seconds):
+            return await bound.ainvoke(list(messages))
+    except MODEL_ERRORS as error:
+        raise model_failed(error, options=options) from error

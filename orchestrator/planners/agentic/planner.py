@@ -1,0 +1,139 @@
+"""The planner that asks a chat model: one snapshot, one request, one turn.
+
+It keeps nothing between turns but the tools of each tenant's agents, so any worker can go on with
+any task.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+
+from orchestrator.agents.agent import Catalogue
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.decision import Turn
+from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.planners.agentic.answer import read_answer, read_usage
+from orchestrator.planners.agentic.model import Bound, ask, bind
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
+from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
+from orchestrator.planners.agentic.transcript import history
+from orchestrator.planners.agentic.turns import limit_repairs, read_turn
+
+MAX_TENANTS = 256
+"""Whose tools are kept; the oldest are built again when they are needed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMessage:
+    role: str
+    """`system`, `human`, `ai` or `tool`."""
+    text: str
+    tool_calls: tuple[JsonObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptShown:
+    """One turn for whoever watches: what the model was shown, and what was made of its answer."""
+
+    task_id: TaskId
+    messages: tuple[PromptMessage, ...]
+    tools: tuple[str, ...]
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Equipped:
+    """A model with the tools of these agents."""
+
+    agents: tuple[Agent, ...]
+    toolbox: Toolbox
+    bound: Bound
+
+
+class AgenticPlanner:
+    """`planners.planner.Planner` on a LangChain chat model; safe to share between tasks."""
+
+    def __init__(
+        self,
+        model: BaseChatModel,
+        *,
+        catalogue: Catalogue,
+        model_options: ModelOptions,
+        options: AgenticOptions | None = None,
+        on_turn: Callable[[PromptShown], None] | None = None,
+    ) -> None:
+        self._model = model
+        self._catalogue = catalogue
+        self._model_options = model_options
+        self._options = options or AgenticOptions()
+        self._on_turn = on_turn
+        self._equipped: dict[str, _Equipped] = {}
+
+    async def plan(self, snapshot: Snapshot) -> Turn:
+        agents = await self._catalogue.agents(snapshot.task.tenant)
+        equipped = self._equip(snapshot.task.tenant, agents)
+        messages = self._prompt(snapshot)
+        started = time.monotonic()
+        answer = await ask(equipped.bound, messages, options=self._model_options)
+        duration_ms = round((time.monotonic() - started) * 1000)
+        turn = replace(
+            self._read(answer, snapshot=snapshot, toolbox=equipped.toolbox),
+            model=answer.response_metadata.get("model_name") or self._model_options.name,
+            usage=read_usage(answer),
+            duration_ms=duration_ms,
+        )
+        if self._on_turn is not None:
+            self._on_turn(_shown(snapshot.task.task_id, messages, equipped.toolbox, turn))
+        return turn
+
+    def _prompt(self, snapshot: Snapshot) -> list[BaseMessage]:
+        return [
+            SystemMessage(content=SYSTEM),
+            HumanMessage(content=task_text(snapshot)),
+            *history(snapshot.steps, options=self._options),
+            HumanMessage(content=state_text(snapshot.context)),
+        ]
+
+    def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
+        message = read_answer(answer, seq=Seq(snapshot.seq + 1))
+        turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
+        return limit_repairs(turn, steps=snapshot.current_run, options=self._options)
+
+    def _equip(self, tenant: str, agents: tuple[Agent, ...]) -> _Equipped:
+        known = self._equipped.get(tenant)
+        if known is not None and known.agents == agents:
+            return known
+        toolbox = build_toolbox(agents, max_agent_tools=self._options.max_agent_tools)
+        bound = bind(self._model, toolbox.definitions, options=self._model_options)
+        if known is None and len(self._equipped) >= MAX_TENANTS:
+            self._equipped.pop(next(iter(self._equipped)))
+        self._equipped[tenant] = _Equipped(agents=agents, toolbox=toolbox, bound=bound)
+        return self._equipped[tenant]
+
+
+def _shown(
+    task_id: TaskId, messages: list[BaseMessage], toolbox: Toolbox, turn: Turn
+) -> PromptShown:
+    return PromptShown(
+        task_id=task_id,
+        messages=tuple(_shown_message(message) for message in messages),
+        tools=toolbox.names,
+        turn=turn,
+    )
+
+
+def _shown_message(message: BaseMessage) -> PromptMessage:
+    calls = message.tool_calls if isinstance(message, AIMessage) else []
+    return PromptMessage(
+        role=message.type,
+        text=message.text,
+        tool_calls=tuple(
+            {"id": call["id"], "name": call["name"], "args": call["args"]} for call in calls
+        ),
+    )

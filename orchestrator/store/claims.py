@@ -1,0 +1,233 @@
+"""T2 and T5: who runs which task. Every change of owner is a new epoch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from orchestrator.domain.context import Context
+from orchestrator.domain.event import InboxMessage
+from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey, WorkerId
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import Step, load_body
+from orchestrator.domain.task import Task
+from orchestrator.store.database import Database, Row
+from orchestrator.store.ingest import Claimed
+
+# Taking four times as many candidates as are wanted is what lets a quiet tenant's task come before
+# a loud one's without reading the whole queue.
+CLAIM = """
+WITH candidate AS MATERIALIZED (
+    SELECT id, priority, tenant, run_at FROM tasks
+    WHERE status IN ('ready', 'waiting') AND run_at < 'infinity' AND run_at <= now()
+      AND claims < $3
+    ORDER BY priority, run_at LIMIT $2 * 4
+    FOR UPDATE SKIP LOCKED
+), chosen AS (
+    SELECT id FROM (
+        SELECT id, priority, run_at,
+               row_number() OVER (PARTITION BY priority, tenant ORDER BY run_at) AS turn
+        FROM candidate
+    ) ranked ORDER BY priority, turn, run_at LIMIT $2
+)
+UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1
+FROM chosen c WHERE t.id = c.id
+RETURNING t.id, t.epoch
+"""
+
+LOAD = """
+SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.metadata,
+       t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq, t.claims,
+       (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
+        FROM steps s WHERE s.task = t.id) AS steps,
+       (SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
+                        ORDER BY i.id)
+        FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
+FROM tasks t WHERE t.id = ANY($1::bigint[]) AND t.status = 'running' AND t.owner = $2
+"""
+
+REAP = """
+WITH stranded AS MATERIALIZED (
+    SELECT t.id FROM tasks t
+    WHERE t.status = 'running' AND NOT EXISTS (
+        SELECT FROM workers w WHERE w.id = t.owner AND w.heartbeat_at > now() - $1::interval)
+    ORDER BY t.id LIMIT 10000 FOR UPDATE
+)
+UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, run_at = now()
+FROM stranded s WHERE t.id = s.id AND t.status = 'running'
+RETURNING t.id
+"""
+
+RELEASE = """
+WITH mine AS MATERIALIZED (
+    SELECT t.id FROM tasks t
+    JOIN unnest($2::bigint[], $3::bigint[]) AS r(id, epoch) ON r.id = t.id AND r.epoch = t.epoch
+    WHERE t.status = 'running' AND t.owner = $1 ORDER BY t.id FOR UPDATE OF t
+)
+UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, run_at = now() + $4::interval
+FROM mine m WHERE t.id = m.id
+RETURNING t.id
+"""
+
+OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
+
+# Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
+QUARANTINE = """
+WITH looping AS MATERIALIZED (
+    SELECT id, seq FROM tasks WHERE status = 'ready' AND claims >= $1 ORDER BY id
+    LIMIT 1000 FOR UPDATE SKIP LOCKED
+), step AS (
+    INSERT INTO steps (task, seq, kind, body, epoch)
+    SELECT l.id, l.seq + 1, 'failed', jsonb_build_object('code', 'crash_loop', 'reason',
+        format('claimed %s times without a step: it may be what kills its workers; '
+               'look at their logs, then `orchestrator tasks retry`', $1::int)), t.epoch
+    FROM looping l JOIN tasks t USING (id)
+    RETURNING task, seq
+), told AS (
+    INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task
+), dead AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT $2, i.key, i.value, jsonb_build_array(
+        jsonb_build_array('dlq.reason', 'crash_loop'),
+        jsonb_build_array('dlq.error', format('claimed %s times without a step', $1::int)),
+        jsonb_build_array('dlq.task_id', t.task_id),
+        jsonb_build_array('dlq.original.topic', split_part(i.source, '/', 1)),
+        jsonb_build_array('dlq.original.partition', split_part(i.source, '/', 2)),
+        jsonb_build_array('dlq.original.offset', split_part(i.source, '/', 3)))
+    FROM looping l JOIN tasks t USING (id) JOIN inbox i ON i.task = l.id AND i.event_type = 'task'
+)
+UPDATE tasks t SET status = 'quarantined', seq = step.seq, reason = 'crash loop',
+                   run_at = 'infinity', updated_at = now()
+FROM step WHERE t.id = step.task
+RETURNING t.id
+"""
+
+EXPIRE = """
+WITH late AS MATERIALIZED (
+    SELECT id, task_id, seq FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
+    LIMIT 1000 FOR UPDATE SKIP LOCKED
+), step AS (
+    INSERT INTO steps (task, seq, kind, body, epoch)
+    SELECT id, 1, 'failed', jsonb_build_object('code', 'unknown_task', 'reason',
+        'events came, but no task with this id'), 0 FROM late
+    RETURNING task, seq
+), told AS (
+    INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task
+), dead AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT $1, i.key, i.value, jsonb_build_array(
+        jsonb_build_array('dlq.reason', 'unknown_task'),
+        jsonb_build_array('dlq.error', format('no task %s came within the time it was expected',
+                                              late.task_id)),
+        jsonb_build_array('dlq.task_id', late.task_id),
+        jsonb_build_array('dlq.original.topic', split_part(i.source, '/', 1)),
+        jsonb_build_array('dlq.original.partition', split_part(i.source, '/', 2)),
+        jsonb_build_array('dlq.original.offset', split_part(i.source, '/', 3)))
+    FROM late JOIN inbox i ON i.task = late.id ORDER BY i.id
+)
+UPDATE tasks t SET status = 'failed', seq = 1, reason = 'unknown task', finished_at = now(),
+                   run_at = 'infinity', updated_at = now()
+FROM step WHERE t.id = step.task
+RETURNING t.id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A claimed task as its runner begins with it."""
+
+    snapshot: Snapshot
+    inbox: tuple[InboxMessage, ...]
+    """Messages that are not applied yet, in the order of their arrival."""
+    wake: int
+    """`tasks.wake` at the moment of reading."""
+    claims: int = 1
+
+
+def _steps(rows: list[list[Any]] | None) -> tuple[Step, ...]:
+    return tuple(
+        Step(seq=Seq(seq), body=load_body(kind, body), change=change, at=at)
+        for seq, kind, body, change, at in rows or ()
+    )
+
+
+def _inbox(rows: list[list[Any]] | None) -> tuple[InboxMessage, ...]:
+    return tuple(
+        InboxMessage(id=id_, event_type=kind, payload=payload, step=step, call=call, source=source)
+        for id_, kind, payload, step, call, source in rows or ()
+    )
+
+
+def _context(row: Row, steps: tuple[Step, ...]) -> Context:
+    """The stored context, and what later steps changed: a large one is not rewritten every time."""
+    context = Context.from_json(row["context"])
+    for step in steps:
+        if step.seq > row["context_seq"]:
+            context = context.apply(step.change)
+    return context
+
+
+def _loaded(row: Row) -> Loaded:
+    steps = _steps(row["steps"])
+    task = Task(
+        key=TaskKey(row["id"]),
+        task_id=TaskId(row["task_id"]),
+        kind=row["kind"],
+        tenant=row["tenant"],
+        description=row["description"],
+        deadline=row["deadline"],
+        budget_tokens=row["budget_tokens"],
+        metadata=row["metadata"],
+        created_at=row["created_at"],
+        traceparent=row["traceparent"],
+    )
+    return Loaded(
+        snapshot=Snapshot(
+            task=task, epoch=Epoch(row["epoch"]), context=_context(row, steps), steps=steps
+        ),
+        inbox=_inbox(row["inbox"]),
+        wake=row["wake"],
+        claims=row["claims"],
+    )
+
+
+async def claim(
+    database: Database, worker: WorkerId, *, limit: int, max_claims: int
+) -> list[Claimed]:
+    """Takes up to `limit` runnable tasks: by priority, tenants in turn, then by due time."""
+    rows = await database.fetch(CLAIM, worker, limit, max_claims)
+    return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
+
+
+async def load(database: Database, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded]:
+    """The tasks among `keys` that the worker owns, with their journals and unread messages."""
+    return [_loaded(r) for r in await database.fetch(LOAD, list(keys), worker)]
+
+
+async def reap(database: Database, *, lease: timedelta) -> int:
+    """Makes the tasks of dead workers runnable again; answers how many."""
+    return len(await database.fetch(REAP, lease))
+
+
+async def release(
+    database: Database, worker: WorkerId, tasks: Sequence[Claimed], *, delay: timedelta
+) -> int:
+    """Gives tasks back that came to no rest of their own; answers how many were still owned."""
+    keys, epochs = [t.key for t in tasks], [t.epoch for t in tasks]
+    return len(await database.fetch(RELEASE, worker, keys, epochs, delay))
+
+
+async def owned(database: Database, worker: WorkerId) -> list[Claimed]:
+    """What PostgreSQL believes that this worker runs."""
+    rows = await database.fetch(OWNED, worker)
+    return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
+
+
+async def quarantine(database: Database, *, max_claims: int, dead_letters: str) -> int:
+    """Sets tasks aside that were claimed `max_claims` times without a step; answers how many."""
+    return len(await database.fetch(QUARANTINE, max_claims, dead_letters))
+
+
+async def expire_expected(database: Database, *, dead_letters: str) -> int:
+    """Gives up on tasks of which only events ever came; answers how many."""
+    return len(await database.fetch(EXPIRE, dead_letters))

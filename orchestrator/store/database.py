@@ -1,0 +1,163 @@
+"""Connections to PostgreSQL, and the one place where its errors become ours.
+
+Every statement of the product is a transaction of its own (autocommit, one round trip): there is no
+session to leak, and a cancelled coroutine leaves no row locked.
+"""
+
+from __future__ import annotations  # asyncpg's classes are generic in their stubs alone
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import orjson
+
+from orchestrator.domain.errors import InvalidSettings, StoreRejected, StoreUnavailable
+
+Row = asyncpg.Record
+
+REFUSED_CLASSES = ("22", "23", "54")
+"""SQLSTATE classes of a value that will never be taken: bad data, a constraint, a limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How to reach PostgreSQL; `url` is libpq's, with its parameters (`sslmode`, `sslrootcert`)."""
+
+    url: str = field(repr=False)
+    pool_size: int = 8
+    connect_timeout_seconds: float = 5.0
+    statement_timeout_seconds: float = 10.0
+    application_name: str = "orchestrator"
+
+
+def server_settings(options: DatabaseOptions) -> dict[str, str]:
+    milliseconds = int(options.statement_timeout_seconds * 1000)
+    return {
+        "application_name": options.application_name,
+        "statement_timeout": str(milliseconds),
+        "lock_timeout": "5000",
+        "idle_in_transaction_session_timeout": str(milliseconds),
+        "tcp_keepalives_idle": "10",
+        "timezone": "UTC",
+        # The statements are short and their plans simple: compiling them costs more than it saves.
+        "jit": "off",
+    }
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Translates whatever asyncpg raises.
+
+    After killed connections asyncpg raises errors of three unrelated families (not only
+    `InternalClientError`), so that all which is not PostgreSQL's own refusal means "unavailable".
+    """
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state.startswith(REFUSED_CLASSES):
+            raise StoreRejected(f"PostgreSQL refuses the value ({state}): {error}") from error
+        if state.startswith("42"):
+            raise  # a wrong statement is a bug of ours, or a missing migration: never retried
+        raise StoreUnavailable(f"PostgreSQL: {error} ({state})") from error
+    except (ssl.SSLError, OSError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise StoreUnavailable(f"PostgreSQL can't be reached: {reason}") from error
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        raise StoreUnavailable(f"the connection to PostgreSQL broke: {error}") from error
+
+
+async def _prepare(connection: asyncpg.Connection[Row]) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name,
+            encoder=lambda value: orjson.dumps(value).decode(),
+            decoder=orjson.loads,
+            schema="pg_catalog",
+        )
+
+
+async def _keep(_: object) -> None:
+    """Nothing to reset: no statement leaves a setting, a lock or a cursor behind.
+
+    asyncpg's own reset would be a second round trip for every statement.
+    """
+
+
+class Database:
+    """A pool of connections; each method is one statement in a transaction of its own."""
+
+    def __init__(self, options: DatabaseOptions) -> None:
+        self._options = options
+        self._pool: asyncpg.Pool[Row] | None = None
+
+    async def open(self) -> None:
+        """Connects.
+
+        Raises:
+            StoreUnavailable: nobody answers there, for now.
+            InvalidSettings: the URL can't be used, or the server refuses the login.
+        """
+        options = self._options
+        try:
+            with store_errors():
+                self._pool = await asyncpg.create_pool(
+                    options.url,
+                    min_size=1,
+                    max_size=options.pool_size,
+                    timeout=options.connect_timeout_seconds,
+                    command_timeout=options.statement_timeout_seconds + 2,
+                    server_settings=server_settings(options),
+                    init=_prepare,
+                    reset=_keep,
+                )
+        except (ValueError, asyncpg.ClientConfigurationError) as error:
+            raise InvalidSettings(f"DATABASE_URL can't be used: {error}") from error
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
+                raise InvalidSettings(f"DATABASE_URL: the server refuses: {cause}") from cause
+            if isinstance(cause, asyncpg.InvalidCatalogNameError):
+                raise InvalidSettings(f"DATABASE_URL: {cause}; create it first") from cause
+            raise
+
+    async def close(self) -> None:
+        """Closes what is idle, and cuts what is not within two seconds."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        # A frozen server would keep a graceful close waiting for ever.
+        try:
+            async with asyncio.timeout(2):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        """The rows of one statement."""
+        assert self._pool is not None, "open() comes first"
+        with store_errors():
+            return await self._pool.fetch(sql, *args)
+
+    async def fetch_one(self, sql: str, *args: Any) -> Row | None:
+        rows = await self.fetch(sql, *args)
+        return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def listener(self) -> AsyncIterator[asyncpg.Connection[Row]]:
+        """A connection outside the pool, for `LISTEN`."""
+        with store_errors():
+            connection = await asyncpg.connect(
+                self._options.url,
+                timeout=self._options.connect_timeout_seconds,
+                server_settings=server_settings(self._options),
+            )
+        try:
+            yield connection
+        finally:
+            connection.terminate()

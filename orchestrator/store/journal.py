@@ -1,0 +1,144 @@
+"""T3: steps of many tasks, their updates and their tasks' new state, in one statement.
+
+Each entry carries the epoch under which its task was claimed; where that is no longer the task's,
+none of the entry is written. Sending the same entries twice is harmless.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+
+from orchestrator.domain.ids import Epoch, Seq, TaskKey
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.step import Step, dump_body
+from orchestrator.domain.task import TaskStatus
+from orchestrator.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """The state in which a task gives its worker back."""
+
+    status: TaskStatus
+    run_at: datetime | None = None
+    """When to look again; None: when an event comes."""
+    reason: str | None = None
+    """For people: what it waits for, or why it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one task writes at once."""
+
+    key: TaskKey
+    epoch: Epoch
+    seq: Seq
+    """The task's last step, these included."""
+    steps: tuple[Step, ...] = ()
+    applied: tuple[tuple[int, Seq], ...] = ()
+    """Inbox messages that these steps folded in: (inbox id, step)."""
+    context: JsonObject | None = None
+    """The context after these steps; None leaves the stored one as it is."""
+    tokens: int = 0
+    """The task's total so far."""
+    seen: int = 0
+    """`tasks.wake` when its inbox was last read."""
+    rest: Rest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The task after an entry was written."""
+
+    status: TaskStatus
+    wake: int
+
+
+JOURNAL = """
+WITH entry AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
+                         $6::bigint[], $7::text[], $8::timestamptz[], $9::text[])
+    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason)
+), locked AS MATERIALIZED (
+    SELECT id, epoch FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
+), owned AS MATERIALIZED (
+    SELECT e.* FROM entry e JOIN locked l ON l.id = e.task AND l.epoch = e.epoch
+), step AS (
+    INSERT INTO steps (task, seq, kind, body, change, epoch)
+    SELECT s.task, s.seq, s.kind, s.body::jsonb, s.change::jsonb, o.epoch
+    FROM unnest($10::bigint[], $11::int[], $12::text[], $13::text[], $14::text[])
+         AS s(task, seq, kind, body, change)
+    JOIN owned o USING (task)
+    ON CONFLICT DO NOTHING
+    RETURNING task, seq
+), told AS (
+    INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task, seq
+), applied AS (
+    UPDATE inbox i SET seq = a.seq
+    FROM unnest($15::bigint[], $16::bigint[], $17::int[]) AS a(task, id, seq)
+    JOIN owned o USING (task)
+    WHERE i.id = a.id
+)
+UPDATE tasks t SET
+    seq = o.seq,
+    context = coalesce(o.context::jsonb, t.context),
+    context_seq = CASE WHEN o.context IS NULL THEN t.context_seq ELSE o.seq END,
+    tokens = o.tokens,
+    claims = CASE WHEN o.seq > t.seq THEN 0 ELSE t.claims END,
+    updated_at = now(),
+    status = CASE
+        WHEN o.status IS NULL THEN t.status
+        -- A message that came while the task was coming to rest must not be slept through.
+        WHEN o.status = 'waiting' AND t.wake > o.seen THEN 'ready'
+        ELSE o.status END,
+    run_at = CASE
+        WHEN o.status IS NULL THEN t.run_at
+        WHEN o.status = 'waiting' AND t.wake > o.seen THEN now()
+        ELSE coalesce(o.run_at, 'infinity') END,
+    reason = CASE WHEN o.status IS NULL THEN t.reason ELSE o.reason END,
+    owner = CASE WHEN o.status IS NULL THEN t.owner END,
+    finished_at = CASE
+        WHEN o.status IN ('completed', 'failed', 'cancelled') THEN now()
+        ELSE t.finished_at END
+FROM owned o WHERE t.id = o.task
+RETURNING t.id, t.status, t.wake
+"""
+
+
+def _json(value: JsonObject | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
+    """Writes at most one entry a task; a task that is missing from the answer has a newer owner.
+
+    Raises:
+        StoreUnavailable: whether it took effect is unknown; send the same entries again.
+        StoreRejected: a value of one of the entries can't be stored; none was written.
+    """
+    steps = [(e.key, s) for e in entries for s in e.steps]
+    applied = [(e.key, message, seq) for e in entries for message, seq in e.applied]
+    rests = [e.rest for e in entries]
+    rows = await database.fetch(
+        JOURNAL,
+        [e.key for e in entries],
+        [e.epoch for e in entries],
+        [e.seq for e in entries],
+        [_json(e.context) for e in entries],
+        [e.tokens for e in entries],
+        [e.seen for e in entries],
+        [r.status.value if r else None for r in rests],
+        [r.run_at if r else None for r in rests],
+        [r.reason if r else None for r in rests],
+        [key for key, _ in steps],
+        [s.seq for _, s in steps],
+        [s.body.kind for _, s in steps],
+        [dump_body(s.body) for _, s in steps],
+        [_json(s.change) for _, s in steps],
+        [key for key, _, _ in applied],
+        [message for _, message, _ in applied],
+        [seq for _, _, seq in applied],
+    )
+    return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

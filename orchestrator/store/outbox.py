@@ -1,0 +1,89 @@
+"""T6: what is on its way to Kafka, in the order in which it was written.
+
+Rows are read by being there, never by "larger than the last id": ids become visible out of order,
+and a high-water mark would lose some.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.json import JsonObject
+from orchestrator.store.database import Database
+
+NEXT = """
+SELECT o.id, o.topic, o.key, o.value, o.headers, t.task_id, t.tenant, t.traceparent,
+       s.seq, s.kind, s.body, s.change, s.at
+FROM (SELECT * FROM outbox ORDER BY id LIMIT $1) o
+LEFT JOIN tasks t ON t.id = o.task
+LEFT JOIN steps s ON s.task = o.task AND s.seq = o.seq
+ORDER BY o.id
+"""
+
+DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
+
+AGE = """
+SELECT count(*) AS rows,
+       coalesce(extract(epoch FROM now() - min(s.at)), 0)::float8 AS oldest_seconds
+FROM outbox o LEFT JOIN steps s ON s.task = o.task AND s.seq = o.seq
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUpdate:
+    """A journaled step that `task-updates` is to be told of."""
+
+    id: int
+    task_id: TaskId
+    tenant: str
+    traceparent: str | None
+    seq: Seq
+    kind: str
+    body: JsonObject
+    change: JsonObject | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A whole Kafka message, ready as it is."""
+
+    id: int
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, str], ...]
+
+
+async def next_rows(database: Database, limit: int) -> list[StepUpdate | Letter]:
+    """The oldest rows, in order; they stay until `delete`."""
+    found: list[StepUpdate | Letter] = []
+    for r in await database.fetch(NEXT, limit):
+        if r["topic"] is not None:
+            headers = tuple((name, value) for name, value in r["headers"] or ())
+            found.append(
+                Letter(
+                    id=r["id"], topic=r["topic"], key=r["key"], value=r["value"], headers=headers
+                )
+            )
+        else:
+            found.append(
+                StepUpdate(
+                    id=r["id"],
+                    task_id=TaskId(r["task_id"]),
+                    tenant=r["tenant"],
+                    traceparent=r["traceparent"],
+                    seq=Seq(r["seq"]),
+                    kind=r["kind"],
+                    body=r["body"],
+                    change=r["change"],
+                    at=r["at"],
+                )
+            )
+    return found
+
+
+async def delete(database: Database, ids: Sequence[int]) -> None:
+    """Removes rows that Kafka has acknowledged."""
+    await database.fetch(DELETE, list(ids))

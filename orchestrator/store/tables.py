@@ -1,0 +1,169 @@
+"""The schema, for Alembic to compare with the migrations; the statements are in the modules beside.
+
+`tasks` is written at every step: it is filled to 70 % so that new versions of a row stay close,
+and no index covers a column that a running task changes. `steps` and `inbox` carry no foreign keys:
+they are only ever written by a statement that holds the task's row, and a check a row is not free.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+_now = text("now()")
+_time = DateTime(timezone=True)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("task_id", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default="agentic"),
+    Column("tenant", Text, nullable=False, server_default="default"),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("status", Text, nullable=False),
+    Column("context", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("context_seq", Integer, nullable=False, server_default="0"),
+    Column("seq", Integer, nullable=False, server_default="0"),
+    Column("tokens", BigInteger, nullable=False, server_default="0"),
+    Column("reason", Text),
+    Column("priority", SmallInteger, nullable=False, server_default="1"),
+    Column("run_at", _time, nullable=False, server_default=_now),
+    Column("deadline", _time),
+    Column("budget_tokens", BigInteger),
+    Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("traceparent", Text),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("owner", BigInteger),
+    Column("claims", SmallInteger, nullable=False, server_default="0"),
+    Column("wake", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", _time, nullable=False, server_default=_now),
+    Column("updated_at", _time, nullable=False, server_default=_now),
+    Column("finished_at", _time),
+    UniqueConstraint("task_id", name="tasks_task_id_key"),
+    postgresql_with={
+        "fillfactor": 70,
+        "autovacuum_vacuum_scale_factor": 0,
+        "autovacuum_vacuum_threshold": 5000,
+    },
+)
+
+# Rows that wait for an event alone have `run_at = infinity` and stay out of it: a million of them
+# must not slow a claim down.
+Index(
+    "tasks_runnable",
+    tasks.c.priority,
+    tasks.c.run_at,
+    postgresql_where=text("status IN ('ready', 'waiting') AND run_at < 'infinity'"),
+)
+Index("tasks_running", tasks.c.owner, postgresql_where=text("status = 'running'"))
+Index("tasks_expected", tasks.c.run_at, postgresql_where=text("status = 'expected'"))
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("task", BigInteger, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", JSONB, nullable=False),
+    Column("change", JSONB),
+    Column("epoch", BigInteger, nullable=False),
+    Column("at", _time, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("task", "seq", name="steps_pkey"),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("task", BigInteger, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("event_id", Text),
+    Column("payload", JSONB, nullable=False),
+    Column("step", Integer),
+    Column("call", Integer),
+    Column("seq", Integer),
+    Column("source", Text, nullable=False),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB),
+    Column("received_at", _time, nullable=False, server_default=_now),
+)
+Index("inbox_pending", inbox.c.task, postgresql_where=text("seq IS NULL"))
+Index(
+    "inbox_event_id",
+    inbox.c.task,
+    inbox.c.event_id,
+    unique=True,
+    postgresql_where=text("event_id IS NOT NULL"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("task", BigInteger),
+    Column("seq", Integer),
+    Column("topic", Text),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 5000},
+)
+
+kafka_positions = Table(
+    "kafka_positions",
+    metadata,
+    Column("cluster_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("partition", Integer, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("updated_at", _time, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("cluster_id", "topic", "partition", name="kafka_positions_pkey"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("started_at", _time, nullable=False, server_default=_now),
+    Column("heartbeat_at", _time, nullable=False, server_default=_now),
+    UniqueConstraint("name", name="workers_name_key"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", BigInteger),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("tenant", Text, nullable=False, server_default="default"),
+    Column("declaration", JSONB, nullable=False),
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("created_at", _time, nullable=False, server_default=_now),
+    Column("updated_at", _time, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("tenant", "id", name="agents_pkey"),
+)
