@@ -31,6 +31,14 @@ class Caller(Protocol):
         ...
 
 
+    async def status(self, request: CallRequest) -> CallResult | None:
+        """What became of a call that may have been made before; None where nobody knows of it.
+
+        Only asked of agents that declare `effects: at_most_once`.
+        """
+        ...
+
+
 class Catalogue(Protocol):
     """Which agents there are, as of now."""
 

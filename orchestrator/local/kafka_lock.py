@@ -1,4 +1,4 @@
-"""Writes `kafka.lock.toml` anew: `python -m orchestrator.local.kafka_lock`, after changing VERSION."""
+"""Writes `kafka.lock.toml` anew: `python -m orchestrator.local.kafka_lock`, with a new VERSION."""
 
 import sys
 import tempfile
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.local.kafka_jars import LOCK_FILE, Jar, system_certificates, sha256
+from orchestrator.local.kafka_jars import LOCK_FILE, Jar, sha256, system_certificates
 
 VERSION = "4.3.1"
 LOG_BINDING = ("org.apache.logging.log4j", "log4j-slf4j-impl", "log4j-core")

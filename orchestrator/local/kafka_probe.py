@@ -5,9 +5,7 @@ import struct
 
 _METADATA, _VERSION, _CORRELATION = 3, 5, 1
 _NO_TOPICS, _CREATE_NONE = 0, 0
-_REQUEST = struct.pack(
-    ">hhihib", _METADATA, _VERSION, _CORRELATION, -1, _NO_TOPICS, _CREATE_NONE
-)
+_REQUEST = struct.pack(">hhihib", _METADATA, _VERSION, _CORRELATION, -1, _NO_TOPICS, _CREATE_NONE)
 
 
 async def serves(host: str, port: int, *, within_seconds: float = 1.0) -> bool:

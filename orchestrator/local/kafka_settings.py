@@ -1,8 +1,8 @@
-"""The settings of a one-node Kafka that starts fast, stays small and loses nothing it acknowledged."""
+"""The settings of a one-node Kafka that starts fast, stays small and keeps what it acknowledged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from orchestrator.local.ports import LOOPBACK
 
@@ -38,7 +38,7 @@ class Listeners:
 
 
 def server_properties(
-    listeners: Listeners, *, log_dir: Path, extra: Mapping[str, str]
+    listeners: Listeners, *, log_dir: PurePath, extra: Mapping[str, str]
 ) -> dict[str, str]:
     """`extra` wins; TLS or SASL for clients is set there, the other two listeners stay plain."""
     return {

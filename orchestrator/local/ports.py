@@ -15,9 +15,7 @@ LOOPBACK = "127.0.0.1"
 _CANDIDATES = range(10_000, 32_000)
 
 
-def keep_ports(
-    kept_in: Path, names: Sequence[str], *, wanted: int | None = None
-) -> dict[str, int]:
+def keep_ports(kept_in: Path, names: Sequence[str], *, wanted: int | None = None) -> dict[str, int]:
     """A free port for each name: `wanted` for the first, else the last run's unless taken.
 
     Raises LocalServerError when `wanted` is taken.

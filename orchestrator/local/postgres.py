@@ -124,7 +124,7 @@ class LocalPostgres:
             await self._process.stop(grace_seconds=_STOP_SECONDS)
 
     async def kill(self) -> None:
-        """kill -9 for the server and every backend."""
+        """SIGKILL for the server and every backend."""
         await self.process.kill()
 
     async def restart(self, *, immediate: bool = False) -> None:
@@ -169,11 +169,11 @@ class LocalPostgres:
         return keep_ports(kept, ("postgres",), wanted=self._wanted_port)["postgres"]
 
     async def _initialise_once(self, cluster: Path, account: Account | None) -> None:
-        if cluster.exists():
+        if _is_there(cluster):
             return
         # Made beside its place and moved there when it is whole: a kill leaves no half of one.
-        unfinished = own_folder(cluster.with_name("unfinished"), account)
-        shutil.rmtree(unfinished)
+        unfinished = cluster.with_name("unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
         options = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C"]
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [] if self._durable else ["--no-sync"]
@@ -181,6 +181,10 @@ class LocalPostgres:
             (str(self.binaries / "initdb"), *options, "-D", str(unfinished)), account=account
         )
         unfinished.rename(cluster)
+
+
+def _is_there(folder: Path) -> bool:
+    return folder.exists()
 
 
 async def run_psql(psql: Path, dsn: str, sql: str) -> str:
@@ -224,7 +228,7 @@ async def _accepts(cluster: Path, process: ChildProcess) -> bool:
     # A killed server leaves its file behind, still `ready`, with its own pid.
     return (
         process.running
-        and len(lines) >= 8  # noqa: PLR2004
+        and len(lines) >= 8
         and lines[0].strip() == str(process.pid)
         and lines[7].strip() == "ready"
     )

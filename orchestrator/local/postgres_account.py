@@ -11,6 +11,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import uuid
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,16 +52,28 @@ def find_binaries(account: Account | None) -> Path:
 
 
 def own_folder(wanted: Path, account: Account | None) -> Path:
-    """A folder of mode 700 that belongs to the account: `wanted`, or where it can reach one."""
-    folder = wanted.resolve()
+    """A folder of mode 700 that belongs to the account: `wanted`, or a link there to one."""
+    folder = wanted.absolute()
     if account is not None and not _reachable(folder, account):
-        name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        folder = ROOTS_OWN / "data" / name
+        folder = _elsewhere(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if account is not None:
         os.chown(folder, account.uid, account.gid)
     folder.chmod(stat.S_IRWXU)
     return folder
+
+
+def _elsewhere(folder: Path) -> Path:
+    """Where the link in the folder's place leads. Who deletes the link starts with a new folder."""
+    if not folder.is_symlink():
+        if folder.exists():
+            raise LocalServerError(
+                f"{str(folder)!r} lies in a folder that PostgreSQL's user can't enter; was it made "
+                "by another user? Run as that one, or delete it"
+            )
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(ROOTS_OWN / "data" / uuid.uuid4().hex)
+    return folder.readlink()
 
 
 def _packaged_binaries() -> Path:

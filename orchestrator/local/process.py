@@ -53,8 +53,7 @@ async def locked_folder(folder: Path, *, within_seconds: float) -> AsyncIterator
     A child that was given the descriptor goes on holding the lock until it has ended, so a new run
     waits for the last one's servers even when that run was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    lock = _open_lock(folder)
     try:
         deadline = time.monotonic() + within_seconds
         while not _try_lock(lock):
@@ -67,6 +66,17 @@ async def locked_folder(folder: Path, *, within_seconds: float) -> AsyncIterator
         yield lock
     finally:
         os.close(lock)
+
+
+def _open_lock(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LocalServerError(
+            f"can't write to the folder {str(folder)!r}: {error.strerror}; choose another, or give "
+            "its owner's rights to this user"
+        ) from error
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -108,8 +118,15 @@ class ChildProcess:
 
     async def start(self, *, holding: int | None = None) -> None:
         """Starts the command; `holding` is a descriptor that its guard keeps open to its end."""
-        if not self.running:
-            await asyncio.to_thread(self._spawn, holding)
+        if self.running:
+            return
+        started = self._spawn(holding)
+        assert started.stdout is not None
+        first_line = await asyncio.to_thread(started.stdout.readline)
+        if not first_line:
+            await self.wait()
+            raise LocalServerError(f"{self.command.name} could not start." + self._log_says())
+        self._pid = int(first_line)
 
     async def wait_until(
         self, ready: Callable[[], Awaitable[bool]], *, within_seconds: float
@@ -131,15 +148,13 @@ class ChildProcess:
 
     async def wait(self) -> int:
         """The exit status, once the command and everything that it started have ended."""
-        while self.running:
+        while self.running:  # noqa: ASYNC110  (the kernel is asked; no event can be awaited)
             await asyncio.sleep(_POLL_SECONDS)
         if self.exit_status is None:
             raise LocalServerError(f"{self.command.name} was never started")
         return self.exit_status
 
-    async def stop(
-        self, *, grace_seconds: float = 10, by: signal.Signals | None = None
-    ) -> None:
+    async def stop(self, *, grace_seconds: float = 10, by: signal.Signals | None = None) -> None:
         """Asks it to end (by its own stop signal, or `by`), and kills it after the grace."""
         if not self.running:
             return
@@ -152,7 +167,7 @@ class ChildProcess:
             await self.kill()
 
     async def kill(self) -> None:
-        """kill -9, with all that it started: nothing is flushed, nobody says goodbye."""
+        """SIGKILL, with all that it started: nothing is flushed, nobody says goodbye."""
         if self.running:
             self._send(signal.SIGKILL)
             await self.wait()
@@ -160,7 +175,10 @@ class ChildProcess:
     def freeze(self) -> None:
         """Stops the clock for it and all that it started: connections stay open, nobody answers."""
         guard.send([self.pid], signal.SIGSTOP)  # first, so that it starts nothing meanwhile
-        guard.send(guard.descendants(self.pid), signal.SIGSTOP)
+        frozen: set[int] = set()
+        while new := set(guard.descendants(self.pid)) - frozen:
+            guard.send(list(new), signal.SIGSTOP)
+            frozen |= new
 
     def thaw(self) -> None:
         """Lets it go on after `freeze`; nothing happens when it was not frozen or does not run."""
@@ -180,6 +198,9 @@ class ChildProcess:
     def _send(self, signum: signal.Signals) -> None:
         if self._pid is not None:
             guard.send([self._pid], signum)
+        elif self._guard is not None and self._guard.stdin is not None:
+            # `start` was cancelled before it heard the pid. The guard takes this for our end.
+            self._guard.stdin.close()
 
     def _log_says(self) -> str:
         lines = self.last_lines()
@@ -187,7 +208,7 @@ class ChildProcess:
             return f" It wrote nothing to {str(self.log)!r}."
         return f" The last lines of {str(self.log)!r}:\n  " + "\n  ".join(lines)
 
-    def _spawn(self, holding: int | None) -> None:
+    def _spawn(self, holding: int | None) -> subprocess.Popen[bytes]:
         log = self._open_log()
         try:
             started = subprocess.Popen(  # noqa: S603  (the command is ours, no shell reads it)
@@ -201,13 +222,8 @@ class ChildProcess:
             )
         finally:
             os.close(log)
-        assert started.stdout is not None
         self._guard, self._pid, self.exit_status = started, None, None
-        first_line = started.stdout.readline()
-        if not first_line:
-            started.wait()
-            raise LocalServerError(f"{self.command.name} could not start." + self._log_says())
-        self._pid = int(first_line)
+        return started
 
     def _guarded(self) -> list[str]:
         account = self.command.account

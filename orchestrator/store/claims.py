@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.domain.context import Context
@@ -44,6 +44,14 @@ SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_to
                         ORDER BY i.id)
         FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
 FROM tasks t WHERE t.id = ANY($1::bigint[]) AND t.status = 'running' AND t.owner = $2
+"""
+
+UNREAD = """
+SELECT t.wake,
+       (SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
+                        ORDER BY i.id)
+        FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
+FROM tasks t WHERE t.id = $1
 """
 
 REAP = """
@@ -146,7 +154,12 @@ class Loaded:
 
 def _steps(rows: list[list[Any]] | None) -> tuple[Step, ...]:
     return tuple(
-        Step(seq=Seq(seq), body=load_body(kind, body), change=change, at=at)
+        Step(
+            seq=Seq(seq),
+            body=load_body(kind, body),
+            change=change,
+            at=datetime.fromisoformat(at),
+        )
         for seq, kind, body, change, at in rows or ()
     )
 
@@ -202,6 +215,13 @@ async def claim(
 async def load(database: Database, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded]:
     """The tasks among `keys` that the worker owns, with their journals and unread messages."""
     return [_loaded(r) for r in await database.fetch(LOAD, list(keys), worker)]
+
+
+async def unread(database: Database, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
+    """The messages that are not applied yet, and `tasks.wake` at that moment."""
+    row = await database.fetch_one(UNREAD, key)
+    assert row is not None, f"task {key} is gone"
+    return _inbox(row["inbox"]), row["wake"]
 
 
 async def reap(database: Database, *, lease: timedelta) -> int:

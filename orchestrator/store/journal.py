@@ -39,8 +39,8 @@ class Entry:
     steps: tuple[Step, ...] = ()
     applied: tuple[tuple[int, Seq], ...] = ()
     """Inbox messages that these steps folded in: (inbox id, step)."""
-    context: JsonObject | None = None
-    """The context after these steps; None leaves the stored one as it is."""
+    context: str | None = None
+    """The context after these steps as JSON text; None leaves the stored one as it is."""
     tokens: int = 0
     """The task's total so far."""
     seen: int = 0
@@ -126,7 +126,7 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [e.key for e in entries],
         [e.epoch for e in entries],
         [e.seq for e in entries],
-        [_json(e.context) for e in entries],
+        [e.context for e in entries],
         [e.tokens for e in entries],
         [e.seen for e in entries],
         [r.status.value if r else None for r in rests],

@@ -1,6 +1,6 @@
 """T4: who is alive. One row a worker, however many tasks it holds."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store.database import Database
@@ -22,7 +22,9 @@ SELECT count(*) AS gone FROM gone
 
 INSERT = "INSERT INTO workers (name) VALUES ($1) RETURNING id"
 
-HEARTBEAT = "UPDATE workers SET heartbeat_at = now() WHERE id = $1 RETURNING id"
+HEARTBEAT = """
+UPDATE workers SET heartbeat_at = now() WHERE id = $1 RETURNING clock_timestamp() AS at
+"""
 
 NAMESAKE = "SELECT id FROM workers WHERE name = $1 AND id <> $2"
 
@@ -50,9 +52,10 @@ async def register(database: Database, name: str) -> WorkerId:
     return WorkerId(row["id"])
 
 
-async def heartbeat(database: Database, worker: WorkerId) -> bool:
-    """Proves that the worker lives; false when the others have given it up."""
-    return bool(await database.fetch(HEARTBEAT, worker))
+async def heartbeat(database: Database, worker: WorkerId) -> datetime | None:
+    """Proves that the worker lives; PostgreSQL's time, or None when the others gave it up."""
+    row = await database.fetch_one(HEARTBEAT, worker)
+    return row["at"] if row else None
 
 
 async def has_namesake(database: Database, name: str, worker: WorkerId) -> bool:

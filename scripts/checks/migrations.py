@@ -1,4 +1,4 @@
-"""Migrates an empty PostgreSQL of its own and compares the result with `orchestrator.store.tables`."""
+"""Migrates an empty PostgreSQL of its own and compares it with `orchestrator.store.tables`."""
 
 import asyncio
 import sys

@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from collections.abc import Iterable
 
 import httpx
 import orjson
@@ -15,51 +16,38 @@ ACCEPT_ENCODING = "gzip"
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
-async def read_body(response: httpx.Response, *, max_bytes: int) -> bytes:
+async def read_body(response: httpx.Response, *, agent_id: str, max_bytes: int) -> bytes:
     """The decompressed body. Never holds more than `max_bytes` of it and one chunk of input.
 
     Raises `AgentFailed` when it is larger, cut off, or compressed in a way that was not asked for.
     """
-    inflate = _decompressor(response.headers.get("content-encoding"))
+    inflate = _decompressor(response.headers.get("content-encoding"), agent_id=agent_id)
     body = bytearray()
     async for chunk in response.aiter_raw():
-        # One byte more than allowed is enough to know that there is more.
-        body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
+        try:
+            # One byte more than allowed is enough to know that there is more.
+            body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
+        except zlib.error as error:
+            raise _unusable(agent_id, f"a body that can't be decompressed ({error})") from error
         if len(body) > max_bytes:
-            raise AgentFailed(f"the answer is larger than {max_bytes} bytes", retryable=False)
+            raise _unusable(agent_id, f"more than {max_bytes} bytes")
     if inflate and not inflate.eof:
-        raise AgentFailed("the answer's gzip stream is cut off", retryable=False)
+        raise _unusable(agent_id, "a compressed body that is cut off")
     return bytes(body)
 
 
-class _Inflate:
-    """`zlib.decompressobj`, with its error as ours."""
-
-    def __init__(self) -> None:
-        self._stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-
-    @property
-    def eof(self) -> bool:
-        return self._stream.eof
-
-    def decompress(self, chunk: bytes, max_length: int) -> bytes:
-        try:
-            return self._stream.decompress(chunk, max_length)
-        except zlib.error as error:
-            raise AgentFailed(f"the answer can't be decompressed: {error}", retryable=False) from error
-
-
-def _decompressor(encoding: str | None) -> _Inflate | None:
+def _decompressor(encoding: str | None, *, agent_id: str) -> "zlib._Decompress | None":
     match (encoding or "identity").strip().lower():
         case "identity":
             return None
         case "gzip" | "x-gzip" | "deflate":
-            return _Inflate()
+            return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         case other:
-            raise AgentFailed(
-                f"the answer has the content encoding {other!r}; expected {ACCEPT_ENCODING} or none",
-                retryable=False,
-            )
+            raise _unusable(agent_id, f"in content encoding {other!r}; expected gzip or none")
+
+
+def _unusable(agent_id: str, what: str) -> AgentFailed:
+    return AgentFailed(f"agent {agent_id!r} answered {what}", retryable=False)
 
 
 def parse_json(body: bytes, *, max_depth: int) -> JsonValue:
@@ -77,14 +65,15 @@ def parse_json(body: bytes, *, max_depth: int) -> JsonValue:
 
 
 def _is_deeper(value: JsonValue, max_depth: int) -> bool:
-    level: list[JsonValue] = [value]
-    for _ in range(max_depth + 1):
+    level = _containers([value])
+    for _ in range(max_depth):
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            for inner in _containers(outer.values() if isinstance(outer, dict) else outer)
         ]
-        if not level:
-            return False
-    return True
+    return bool(level)
+
+
+def _containers(values: Iterable[JsonValue]) -> list[dict[str, JsonValue] | list[JsonValue]]:
+    return [value for value in values if isinstance(value, dict | list)]

@@ -93,7 +93,7 @@ def refusal(
 
 
 def _detail(body: bytes) -> str:
-    """The words for people in an error's body: of our contract, of RFC 9457, of FastAPI, or text."""
+    """The words for people in an error's body: our contract's, RFC 9457's, FastAPI's, or text."""
     try:
         value = parse_json(body, max_depth=16)
     except ValueError:

@@ -4,32 +4,33 @@ Whatever the agent does, the outcome is a `CallResult`; only cancellation passes
 """
 
 import asyncio
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
-import orjson
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.agents.callers.bodies import ACCEPT_ENCODING, read_body
+from orchestrator.agents.callers.bodies import read_body
 from orchestrator.agents.callers.http_answer import refusal, result_of
-from orchestrator.agents.http import agent_errors
+from orchestrator.agents.callers.http_request import header_key, request_content, request_headers
+from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
 from orchestrator.agents.schemas import violations
-from orchestrator.agents.signature import secret_key, signature_headers
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.errors import AgentFailed, InvalidAgent
-from orchestrator.domain.ids import idempotency_key
+from orchestrator.domain.errors import AgentFailed
 
 # Enough for the words of an error; the rest of an error page is not read.
-MAX_ERROR_BYTES = 16_384
+MAX_WORDS_BYTES = 16_384
+ACCEPTED = 202
+NOT_FOUND = 404
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_PLAIN_HEADER = re.compile(r"[!-$&-~]+")
+_UNREADABLE: tuple[type[Exception], ...] = (AgentFailed, *TRANSPORT_ERRORS)
+
+Result = TypeVar("Result", CallResult, CallResult | None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class HttpCaller:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: AgentHttpClient,
         *,
         environ: Mapping[str, str],
         options: HttpCallerOptions = HttpCallerOptions(),
@@ -72,11 +73,118 @@ class HttpCaller:
     async def call(self, request: CallRequest) -> CallResult:
         started = time.perf_counter()
         try:
-            result = await self._within_deadline(request)
+            result = await self._within_deadline(request, self._execute)
         except AgentFailed as error:
             result = _error_result(error)
         return replace(result, duration_ms=_milliseconds_since(started))
 
     async def status(self, request: CallRequest) -> CallResult | None:
-        """What became of an earlier call: its result, None (never arrived), or a retryable error."""
-        ...
+        """What became of an earlier call: its result, or None when the agent never got it.
+
+        Every failure to find out is retryable, whatever its cause: to give up would leave open
+        whether the effect was done.
+        """
+        started = time.perf_counter()
+        try:
+            result = await self._within_deadline(request, self._ask)
+        except AgentFailed as error:
+            result = replace(_error_result(error), retryable=True)
+        return result and replace(result, duration_ms=_milliseconds_since(started))
+
+    async def _within_deadline(
+        self, request: CallRequest, exchange: Callable[[CallRequest], Awaitable[Result]]
+    ) -> Result:
+        agent_id, seconds = request.agent.id, request.timeout_seconds
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                with agent_errors(agent_id):
+                    return await exchange(request)
+        except TimeoutError as error:
+            raise AgentFailed(
+                f"agent {agent_id!r} did not answer within {seconds:g} s", retryable=True
+            ) from error
+
+    async def _execute(self, request: CallRequest) -> CallResult:
+        agent = request.agent
+        content = request_content(request)
+        wrong = violations(agent.input_schema, request.input)
+        if wrong:
+            raise AgentFailed(
+                f"the input of agent {agent.id!r} is against its schema: {'; '.join(wrong)}",
+                retryable=False,
+            )
+        async with self._exchange(request, url=f"{agent.endpoint}/execute", content=content) as (
+            response
+        ):
+            if response.status_code == ACCEPTED:
+                # Read to its end, so that the connection can be used again.
+                await self._read_words(response, request)
+                return CallResult(status=CallStatus.ACCEPTED)
+            return await self._result(response, request)
+
+    async def _ask(self, request: CallRequest) -> CallResult | None:
+        agent = request.agent
+        if agent.status_url is None:
+            raise AgentFailed(f"agent {agent.id!r} has no status_url to ask", retryable=True)
+        url = agent.status_url.replace("{key}", quote(header_key(request), safe=""))
+        async with self._exchange(request, url=url, content=None) as response:
+            if response.status_code == NOT_FOUND:
+                await self._read_words(response, request)
+                return None
+            if response.status_code == ACCEPTED:
+                raise await self._refusal(response, request)
+            return await self._result(response, request)
+
+    @asynccontextmanager
+    async def _exchange(
+        self, request: CallRequest, *, url: str, content: bytes | None
+    ) -> AsyncIterator[httpx.Response]:
+        headers = request_headers(
+            request, content=content or b"", now=self._now(), environ=self._environ
+        )
+        if not self._may_send():
+            raise AgentFailed(
+                f"the call to agent {request.agent.id!r} was not sent: "
+                "this worker lost its lease while the call waited",
+                retryable=True,
+            )
+        method = "GET" if content is None else "POST"
+        async with self._client.exchange(method, url, headers=headers, content=content) as response:
+            yield response
+
+    async def _result(self, response: httpx.Response, request: CallRequest) -> CallResult:
+        if not response.is_success:
+            raise await self._refusal(response, request)
+        body = await read_body(
+            response, agent_id=request.agent.id, max_bytes=self._options.max_body_bytes
+        )
+        return result_of(body, agent=request.agent, max_depth=self._options.max_json_depth)
+
+    async def _refusal(self, response: httpx.Response, request: CallRequest) -> AgentFailed:
+        return refusal(
+            response.status_code,
+            agent=request.agent,
+            retry_after=response.headers.get("retry-after"),
+            body=await self._read_words(response, request),
+            now=self._now(),
+        )
+
+    async def _read_words(self, response: httpx.Response, request: CallRequest) -> bytes:
+        """A body that is only looked at for its words: an unusable one is an empty one."""
+        try:
+            return await read_body(response, agent_id=request.agent.id, max_bytes=MAX_WORDS_BYTES)
+        except _UNREADABLE:
+            return b""
+
+
+def _error_result(error: AgentFailed) -> CallResult:
+    return CallResult(
+        status=CallStatus.ERROR,
+        error=str(error),
+        retryable=error.retryable,
+        retry_after_seconds=error.retry_after_seconds,
+    )
+
+
+def _milliseconds_since(started: float) -> int:
+    return round((time.perf_counter() - started) * 1000)

@@ -25,11 +25,12 @@ from orchestrator.agents.http import TRANSPORT_ERRORS, retry_after_seconds
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.planners.agentic.options import ModelOptions
 
+_NOT_REACHED = (OSError, *TRANSPORT_ERRORS)
+
 MODEL_ERRORS: tuple[type[Exception], ...] = (
     LangChainException,
     OpenAIError,
-    *TRANSPORT_ERRORS,
-    OSError,
+    *_NOT_REACHED,
     # An answer that does not have the shape of one surfaces as one of these, from the client.
     ValueError,
     LookupError,
@@ -79,7 +80,7 @@ def _what(error: Exception) -> str:
         return f"it answered with status {status}"
     if isinstance(error, ModelError):
         return "no answer"
-    if isinstance(error, OSError | TRANSPORT_ERRORS):
+    if isinstance(error, _NOT_REACHED):
         return "can't be reached"
     return "its answer can't be read"
 
@@ -100,7 +101,7 @@ def _is_retryable(error: Exception) -> bool:
     status = _status(error)
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500
-    return isinstance(error, OSError | json.JSONDecodeError | TRANSPORT_ERRORS)
+    return isinstance(error, (*_NOT_REACHED, json.JSONDecodeError))
 
 
 def _responses(error: BaseException | None) -> Iterator[Any]:

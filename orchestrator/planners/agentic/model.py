@@ -93,7 +93,8 @@ def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChat
     }
     try:
         model: BaseChatModel = init_chat_model(
-            options.model,
+            options.name,
+            model_provider=options.provider,
             max_retries=0,
             timeout=options.timeout_seconds,
             **{name: value for name, value in given.items() if value is not None},
@@ -128,7 +129,8 @@ def _openai_model(options: ModelOptions, *, client: httpx.AsyncClient) -> ChatOp
 
 
 def _refused(options: ModelOptions, error: Exception) -> str:
-    text = f"LLM_MODEL is {options.model!r}, and its client refuses its options: {error}"
+    problem = " ".join(str(error).split())
+    text = f"LLM_MODEL is {options.model!r}, and its client refuses its options: {problem}"
     return text.replace(options.api_key, "[secret]") if options.api_key else text
 
 

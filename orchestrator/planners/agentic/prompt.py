@@ -4,6 +4,8 @@ Pure. What is stable stands first, so that the providers' prompt caches hit; the
 changes with every turn, is the last message and is kept nowhere.
 """
 
+import json
+
 import orjson
 
 from orchestrator.domain.context import Context
@@ -76,7 +78,10 @@ def json_block(value: JsonValue) -> str:
 
 
 def dumped(value: JsonValue) -> str:
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, which JSON allows
+        return json.dumps(value, separators=(",", ":"))
 
 
 def cut(text: str, *, limit: int) -> str:

@@ -152,7 +152,7 @@ def tool_name(agent_id: AgentId) -> str:
 
 
 def describe(agent: Agent) -> str:
-    """What the model reads about an agent; its last sentence, `Adds: …`, names its output fields."""
+    """What the model reads about an agent; it ends with `Adds: …`, the output fields."""
     facts = ""
     if agent.capabilities:
         facts += f" Can: {', '.join(agent.capabilities)}."

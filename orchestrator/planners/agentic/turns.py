@@ -5,7 +5,7 @@ Pure. An answer that decides nothing is a repair, never a completion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.agent import Agent
@@ -225,9 +225,9 @@ class _Reading:
 
 
 def _moment(text: str) -> datetime | None:
-    """An aware time; None where `text` is none."""
+    """An aware time in UTC; None where `text` is none."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return at.astimezone(UTC) if at.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return at if at.tzinfo else None

@@ -1,0 +1,93 @@
+"""Messages about a task become steps: what each one changes, and which call it answers (pure)."""
+
+from collections.abc import Callable, Sequence
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.context import collected, event_change
+from orchestrator.domain.decision import Delegate
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, InboxMessage
+from orchestrator.domain.ids import AgentId, Seq
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import CallFinished, Decided, EventApplied, Step
+
+OutputFields = Callable[[AgentId], Sequence[str]]
+"""The fields that an agent can add to `collected_data`."""
+
+
+def fold(
+    snapshot: Snapshot, messages: Sequence[InboxMessage], *, output_fields: OutputFields
+) -> list[Step]:
+    """One step a message, in order, up to and with the first `cancel`."""
+    steps: list[Step] = []
+    for message in messages:
+        step = _step(snapshot, message, output_fields=output_fields)
+        steps.append(step)
+        snapshot = snapshot.after([step])
+        if message.event_type == CANCEL:
+            break
+    return steps
+
+
+def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFields) -> Step:
+    seq = Seq(snapshot.seq + 1)
+    if message.event_type == AGENT_RESULT:
+        answered = _answered(snapshot, message)
+        if answered is not None:
+            return _late_result(seq, message, answered, output_fields(answered))
+    body = EventApplied(
+        event_type=message.event_type, payload=message.payload, source=message.source
+    )
+    if message.event_type in (CANCEL, PAUSE, RESUME, AGENT_RESULT):
+        # A result that nobody waits for (any more) is kept in the journal and changes nothing.
+        return Step(seq=seq, body=body)
+    change = event_change(snapshot.context.required_fields, message.payload)
+    return Step(seq=seq, body=body, change=change)
+
+
+def _answered(snapshot: Snapshot, message: InboxMessage) -> AgentId | None:
+    """The agent of the unfinished call that the message answers."""
+    for index in range(len(snapshot.steps) - 1, -1, -1):
+        step = snapshot.steps[index]
+        if not isinstance(step.body, Decided):
+            continue
+        if step.seq != message.step or not isinstance(step.body.decision, Delegate):
+            return None
+        if any(_is_final(s, step.seq, message.call) for s in snapshot.steps[index + 1 :]):
+            return None
+        calls = step.body.decision.calls
+        return next((c.agent for c in calls if c.number == message.call), None)
+    return None
+
+
+def _is_final(step: Step, decision: Seq, call: int | None) -> bool:
+    body = step.body
+    return (
+        isinstance(body, CallFinished)
+        and (body.step, body.call) == (decision, call)
+        and body.status is not CallStatus.ACCEPTED
+    )
+
+
+def _late_result(seq: Seq, message: InboxMessage, agent: AgentId, fields: Sequence[str]) -> Step:
+    assert message.step is not None
+    assert message.call is not None
+    payload = message.payload
+    output = payload.get("output")
+    values: JsonObject = output if isinstance(output, dict) else {}
+    status = payload.get("status", CallStatus.SUCCESS.value)
+    is_success = status == CallStatus.SUCCESS.value
+    error = payload.get("error_message")
+    found = collected(fields, values) if is_success else {}
+    return Step(
+        seq=seq,
+        body=CallFinished(
+            step=Seq(message.step),
+            call=message.call,
+            agent=agent,
+            status=CallStatus.SUCCESS if is_success else CallStatus.ERROR,
+            output=values,
+            error=str(error) if error is not None else None,
+        ),
+        change={"collected_data": found} if found else None,
+    )

@@ -1,0 +1,53 @@
+"""Whether this worker may still act: its own heartbeat says so, before others say it does not.
+
+PostgreSQL fences every write by epoch, but nothing there can fence an HTTP call. So a worker that
+could not prove its life for a while sends nothing any more, before its tasks can have a new owner.
+"""
+
+import asyncio
+import sys
+import time
+from datetime import timedelta
+
+
+def boot_seconds() -> float:
+    """Seconds of a clock that goes on while the machine sleeps; `monotonic` stops on Linux then."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
+
+
+class Lease:
+    """Renewed by the heartbeat loop alone; runners ask it before each call."""
+
+    def __init__(self, fence: timedelta) -> None:
+        self._fence_seconds = fence.total_seconds()
+        self._proven_at = float("-inf")
+        self._renewed = asyncio.Event()
+
+    def renew(self, sent_at: float) -> None:
+        """A heartbeat that was sent at `sent_at` (boot seconds) succeeded."""
+        self._proven_at = max(self._proven_at, sent_at)
+        self._renewed.set()
+
+    def drop(self) -> None:
+        """Others have taken over."""
+        self._proven_at = float("-inf")
+
+    @property
+    def age_seconds(self) -> float:
+        return boot_seconds() - self._proven_at
+
+    def is_held(self) -> bool:
+        """Whether a call may go out; to be asked without awaiting anything before the send."""
+        return self.age_seconds < self._fence_seconds
+
+    async def held(self) -> None:
+        """Returns at once while the lease is held, else when it is again.
+
+        A lease comes back only after the worker has compared its tasks with PostgreSQL, so whoever
+        still waits here still owns its task.
+        """
+        while not self.is_held():
+            self._renewed.clear()
+            await self._renewed.wait()

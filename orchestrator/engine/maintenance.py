@@ -1,0 +1,48 @@
+"""What any worker does for all: tasks of dead workers, crash loops, tasks that never came."""
+
+import asyncio
+import random
+
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.engine.options import EngineOptions
+from orchestrator.store import claims, workers
+from orchestrator.store.database import Database
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Maintenance:
+    """Every worker runs it; row locks keep two passes from doing the same work."""
+
+    def __init__(self, database: Database, options: EngineOptions) -> None:
+        self._database = database
+        self._options = options
+
+    async def run(self) -> None:
+        """Passes until cancelled, a fifth of a lease apart."""
+        interval = self._options.lease.total_seconds() / 5
+        while True:
+            await asyncio.sleep(interval * random.uniform(0.8, 1.2))
+            try:
+                await self.run_once()
+            except StoreUnavailable as error:
+                log.warning("maintenance waits for PostgreSQL", error=str(error))
+
+    async def run_once(self) -> bool:
+        """One pass; whether it made or ended any task."""
+        options = self._options
+        freed = await claims.reap(self._database, lease=options.lease)
+        if freed:
+            log.warning("tasks of silent workers are runnable again", tasks=freed)
+        for name in await workers.forget_dead(self._database, lease=options.lease):
+            log.warning("worker is gone", worker=name)
+        set_aside = await claims.quarantine(
+            self._database, max_claims=options.max_claims, dead_letters=options.dead_letters
+        )
+        if set_aside:
+            log.error("tasks are set aside: claimed again and again", tasks=set_aside)
+        given_up = await claims.expire_expected(self._database, dead_letters=options.dead_letters)
+        if given_up:
+            log.warning("events without a task are given up", tasks=given_up)
+        return bool(freed or set_aside or given_up)

@@ -1,0 +1,106 @@
+"""This worker among the others: its name, its heartbeat, and what it does when it was given up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from orchestrator.domain.errors import OperatorError, StoreUnavailable
+from orchestrator.domain.ids import WorkerId
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.lease import Lease, boot_seconds
+from orchestrator.engine.options import EngineOptions
+from orchestrator.store import workers
+from orchestrator.store.database import Database
+from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class NameTaken(OperatorError):
+    """Another process runs under this worker's name."""
+
+    code = "name_taken"
+
+
+class Membership:
+    """Its loop alone renews the lease and sets the clock."""
+
+    def __init__(
+        self,
+        database: Database,
+        options: EngineOptions,
+        *,
+        lease: Lease,
+        clock: Clock,
+        compare: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`compare` brings memory in line with PostgreSQL.
+
+        It is awaited before a lapsed lease counts again: tasks may have new owners by then.
+        """
+        self._database = database
+        self._options = options
+        self._lease = lease
+        self._clock = clock
+        self._compare = compare
+        self._id: WorkerId | None = None
+
+    @property
+    def id(self) -> WorkerId:
+        assert self._id is not None, "join() comes first"
+        return self._id
+
+    async def join(self) -> None:
+        """Begins a life under the worker's name; tasks of an earlier one are runnable at once."""
+        sent = boot_seconds()
+        self._id = await workers.register(self._database, self._options.worker_name)
+        self._lease.renew(sent)
+        await self.beat()
+        log.info("worker joined", worker=self._options.worker_name, id=self._id)
+
+    async def run(self) -> None:
+        """Beats until cancelled."""
+        while True:
+            await asyncio.sleep(self._options.heartbeat.total_seconds())
+            try:
+                await self.beat()
+            except StoreUnavailable as error:
+                held = "held" if self._lease.is_held() else "lapsed"
+                log.warning("no heartbeat", error=str(error), lease=held)
+            metrics.HEARTBEAT_AGE.set(self._lease.age_seconds)
+
+    async def beat(self) -> None:
+        """One heartbeat.
+
+        Raises:
+            NameTaken: another process took the name over.
+        """
+        sent = boot_seconds()
+        had_lapsed = not self._lease.is_held()
+        at = await workers.heartbeat(self._database, self.id)
+        if at is None:
+            await self._come_back()
+            return
+        self._clock.set(at, elapsed_seconds=boot_seconds() - sent)
+        if had_lapsed:
+            log.warning("worker was silent for too long, it looks which tasks are still its own")
+            await self._compare()
+        self._lease.renew(sent)
+
+    async def _come_back(self) -> None:
+        self._lease.drop()
+        if await workers.has_namesake(self._database, self._options.worker_name, self.id):
+            raise NameTaken(
+                f"another worker runs under the name {self._options.worker_name!r}: "
+                "give each its own ORCHESTRATOR_WORKER_NAME"
+            )
+        log.warning("worker was given up by the others, it begins anew")
+        sent = boot_seconds()
+        self._id = await workers.register(self._database, self._options.worker_name)
+        await self._compare()
+        self._lease.renew(sent)
+
+    async def leave(self) -> None:
+        """Ends this life; what it still owned is found by the others."""
+        if self._id is not None:
+            await workers.leave(self._database, self._id)

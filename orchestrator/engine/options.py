@@ -1,0 +1,58 @@
+"""How a worker works: its limits, its intervals and how long it may be silent."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from orchestrator.domain.errors import InvalidSettings
+from orchestrator.domain.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLimits:
+    """Bounds of one task; what it used is in its journal, so a restart resets nothing."""
+
+    max_steps: int = 100
+    max_tokens: int = 200_000
+    max_age: timedelta = timedelta(days=7)
+    """From the task's acceptance, waiting included; a task's own `deadline` may be earlier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """Of one worker process."""
+
+    worker_name: str
+    """A restart under the same name takes its tasks back at once."""
+    concurrency: int = 200
+    """Tasks that run at the same time."""
+    lease: timedelta = timedelta(seconds=10)
+    """How long a worker may be silent before others take its tasks."""
+    poll: timedelta = timedelta(seconds=1)
+    """The longest time until a runnable task is found without a notice."""
+    grace: timedelta = timedelta(seconds=20)
+    """How long calls may go on after a stop was asked for."""
+    async_result_timeout: timedelta = timedelta(hours=24)
+    """How long an agent that answered 202 may take."""
+    max_claims: int = 5
+    """Claims without a step after which a task is set aside."""
+    dead_letters: str = "dead-letters"
+    """The topic's name."""
+    limits: TaskLimits = TaskLimits()
+    agent_retry: RetryPolicy = RetryPolicy()
+    model_retry: RetryPolicy = RetryPolicy(max_attempts=8, base_seconds=1.0)
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise InvalidSettings(f"concurrency {self.concurrency} must be at least 1")
+        if self.lease < timedelta(seconds=1):
+            raise InvalidSettings(f"lease {self.lease} must be at least one second")
+
+    @property
+    def heartbeat(self) -> timedelta:
+        """Three may be lost before the lease ends."""
+        return self.lease / 4
+
+    @property
+    def fence(self) -> timedelta:
+        """After this long without a heartbeat nothing is sent: others may not take over yet."""
+        return self.lease * 0.7

@@ -1,0 +1,154 @@
+"""The tasks in this worker's memory: each is loaded, run in a coroutine of its own, and let go.
+
+A task leaves in one of three ways: its runner journaled a rest, it is given back, or it turned out
+to have a newer owner.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.ids import Epoch, TaskKey
+from orchestrator.engine.journal import Fenced
+from orchestrator.engine.runner import Runner, Tools
+from orchestrator.store.claims import Loaded
+from orchestrator.store.ingest import Claimed
+from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import bind_task, get_logger
+from orchestrator.telemetry.traces import parse_traceparent
+
+GIVE_BACK_DELAY = timedelta(seconds=1)
+"""Times the number of claims: what fails at once must not be tried at once for ever."""
+
+log = get_logger(__name__)
+
+Load = Callable[[Sequence[TaskKey]], Awaitable[list[Loaded]]]
+GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
+
+
+class Running:
+    """Owned by the worker. `run` loads and starts, everything else may be called at any time."""
+
+    def __init__(self, tools: Tools, *, load: Load, give_back: GiveBack, capacity: int) -> None:
+        self._tools = tools
+        self._load = load
+        self._give_back = give_back
+        self._capacity = capacity
+        self._starting: dict[TaskKey, Epoch] = {}
+        self._runners: dict[TaskKey, tuple[Epoch, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._runners) + len(self._starting)
+
+    @property
+    def room(self) -> int:
+        """How many more tasks may be claimed."""
+        return max(0, self._capacity - len(self))
+
+    def tasks(self) -> set[Claimed]:
+        """What this worker believes that it owns."""
+        held = {Claimed(key=k, epoch=e) for k, (e, _) in self._runners.items()}
+        return held | {Claimed(key=k, epoch=e) for k, e in self._starting.items()}
+
+    def start(self, claimed: Iterable[Claimed]) -> None:
+        """Runs these; a task that runs already under this epoch is left alone."""
+        for task in claimed:
+            running = self._runners.get(task.key)
+            if running is not None and running[0] >= task.epoch:
+                continue
+            self._starting[task.key] = max(task.epoch, self._starting.get(task.key, task.epoch))
+        if self._starting:
+            self._wake.set()
+
+    def drop(self, tasks: Iterable[Claimed]) -> None:
+        """Stops tasks that have a newer owner; nothing is written about them."""
+        for task in tasks:
+            if self._starting.get(task.key) == task.epoch:
+                del self._starting[task.key]
+            running = self._runners.get(task.key)
+            if running is not None and running[0] == task.epoch:
+                running[1].cancel()
+
+    async def run(self) -> None:
+        """Loads and starts what was claimed, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._start_all(group)
+
+    async def drain(self, grace: timedelta) -> None:
+        """Lets the runners come to a rest within the grace, then stops the others."""
+        self._starting.clear()
+        try:
+            async with asyncio.timeout(grace.total_seconds()):
+                while self._runners:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            tasks = [task for _, task in self._runners.values()]
+            log.info("calls are interrupted, their tasks go on elsewhere", tasks=len(tasks))
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _start_all(self, group: asyncio.TaskGroup) -> None:
+        wanted = dict(self._starting)
+        try:
+            loaded = await self._load(list(wanted))
+        except StoreUnavailable as error:
+            log.warning("claimed tasks wait for PostgreSQL", tasks=len(wanted), error=str(error))
+            await asyncio.sleep(0.2)
+            self._wake.set()
+            return
+        for task in loaded:
+            key, epoch = task.snapshot.task.key, task.snapshot.epoch
+            if self._starting.get(key, epoch) > epoch or key not in self._starting:
+                continue
+            previous = self._runners.get(key)
+            if previous is not None:
+                previous[1].cancel()  # of an older epoch: its writes are refused anyway
+            name = f"task {task.snapshot.task.task_id}"
+            self._runners[key] = (epoch, group.create_task(self._run_one(task), name=name))
+        for key, epoch in wanted.items():
+            if self._starting.get(key) == epoch:
+                del self._starting[key]
+        metrics.TASKS_RUNNING.set(len(self._runners))
+
+    async def _run_one(self, loaded: Loaded) -> None:
+        task = loaded.snapshot.task
+        mine = Claimed(key=task.key, epoch=loaded.snapshot.epoch)
+        trace = parse_traceparent(task.traceparent)
+        try:
+            with bind_task(task.task_id, trace.trace_id if trace else None):
+                await self._guard(loaded, mine)
+        finally:
+            if self._runners.get(task.key, (None,))[0] == mine.epoch:
+                del self._runners[task.key]
+            metrics.TASKS_RUNNING.set(len(self._runners))
+            self._changed.set()
+
+    async def _guard(self, loaded: Loaded, mine: Claimed) -> None:
+        try:
+            status = await Runner(loaded, self._tools).run()
+        except Fenced:
+            metrics.FENCED.inc()
+            log.info("task has a newer owner, nothing more is written here")
+        except Exception:
+            # The outermost frame of a task: whatever it is, the task must not stay with a worker
+            # that does not run it.
+            log.exception("task failed inside the worker, it is given back")
+            await self._return(mine, loaded.claims)
+        else:
+            if status.is_final:
+                metrics.TASKS_FINISHED.labels(status.value).inc()
+                log.info("task ended", status=status.value)
+
+    async def _return(self, mine: Claimed, claims: int) -> None:
+        try:
+            await self._give_back([mine], GIVE_BACK_DELAY * claims)
+        except StoreUnavailable as error:
+            log.warning("task could not be given back, a later look does it", error=str(error))

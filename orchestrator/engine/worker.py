@@ -1,0 +1,196 @@
+"""The worker: claims tasks, runs them, and keeps memory in line with PostgreSQL."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from orchestrator.agents.agent import Caller
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.ids import TaskKey, WorkerId
+from orchestrator.engine.calls import Calls
+from orchestrator.engine.clock import Clock
+from orchestrator.engine.journal import Journal
+from orchestrator.engine.lease import Lease
+from orchestrator.engine.maintenance import Maintenance
+from orchestrator.engine.membership import Membership
+from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.runner import Tools
+from orchestrator.engine.running import Running
+from orchestrator.planners.planner import Planner
+from orchestrator.store import claims
+from orchestrator.store.claims import Loaded
+from orchestrator.store.database import Database
+from orchestrator.store.ingest import Claimed, Ingested
+from orchestrator.store.journal import Entry, Written, journal
+from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import get_logger
+
+RECONCILE_SECONDS = 10.0
+MAX_BACKLOG = 5_000
+"""Journal entries that wait to be written, above which nothing more is claimed."""
+
+log = get_logger(__name__)
+
+
+class Worker:
+    """One per process. `open`, then `run` until cancelled; `drain` and `close` end it gently."""
+
+    def __init__(
+        self,
+        database: Database,
+        options: EngineOptions,
+        *,
+        planner: Planner,
+        caller: Caller,
+        agents: Callable[[str], Awaitable[Sequence[Agent]]],
+        journaled: Callable[[], None],
+    ) -> None:
+        """`journaled` is called after each commit: there is something for Kafka."""
+        self._database = database
+        self._options = options
+        self._clock = Clock()
+        self.lease = Lease(options.fence)
+        self._wake = asyncio.Event()
+        self._is_draining = False
+        self._journal = Journal(self._write, written=journaled)
+        tools = Tools(
+            planner=planner,
+            agents=agents,
+            calls=Calls(caller=caller, lease=self.lease, options=options, now=self._clock.now),
+            journal=self._journal,
+            lease=self.lease,
+            options=options,
+            unread=lambda key: claims.unread(database, key),
+            now=self._clock.now,
+            rested=self._rested,
+        )
+        self._running = Running(
+            tools, load=self._load, give_back=self._give_back, capacity=options.concurrency
+        )
+        self._membership = Membership(
+            database, options, lease=self.lease, clock=self._clock, compare=self.reconcile
+        )
+        self._maintenance = Maintenance(database, options)
+
+    @property
+    def id(self) -> WorkerId:
+        return self._membership.id
+
+    @property
+    def running(self) -> int:
+        """Tasks in memory."""
+        return len(self._running)
+
+    def room(self) -> int:
+        """How many tasks ingest may claim for this worker right now."""
+        if self._is_draining or not self.lease.is_held() or self._journal.backlog > MAX_BACKLOG:
+            return 0
+        return self._running.room
+
+    def ingested(self, ingested: Ingested) -> None:
+        """Runs what ingest claimed."""
+        if ingested.claimed:
+            metrics.CLAIMS.labels("ingest").inc(len(ingested.claimed))
+            self._running.start(ingested.claimed)
+        if ingested.left_ready:
+            self.wake()
+
+    def wake(self) -> None:
+        """There may be something runnable."""
+        self._wake.set()
+
+    async def open(self) -> None:
+        await self._membership.join()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._journal.run(), name="journal")
+            group.create_task(self._membership.run(), name="heartbeat")
+            group.create_task(self._running.run(), name="runners")
+            group.create_task(self._claim_loop(), name="claims")
+            group.create_task(self._maintenance.run(), name="maintenance")
+            group.create_task(self._reconcile_loop(), name="reconcile")
+
+    async def drain(self, grace: timedelta) -> None:
+        """Claims nothing more, lets calls end within the grace, and gives the other tasks back."""
+        self._is_draining = True
+        await self._running.drain(grace)
+        await self._journal.flush()
+        left = await claims.owned(self._database, self.id)
+        if left:
+            await claims.release(self._database, self.id, left, delay=timedelta())
+            log.info("tasks are given back", tasks=len(left))
+
+    async def close(self) -> None:
+        """Leaves the others; to be called when nothing runs any more."""
+        await self._membership.leave()
+
+    async def claim_once(self) -> int:
+        """Takes what is runnable and has room; answers how many."""
+        room = self.room()
+        if room == 0:
+            return 0
+        claimed = await claims.claim(
+            self._database, self.id, limit=room, max_claims=self._options.max_claims
+        )
+        if claimed:
+            metrics.CLAIMS.labels("poll").inc(len(claimed))
+            self._running.start(claimed)
+        return len(claimed)
+
+    async def reconcile(self) -> None:
+        """Stops what another worker owns, and runs what is owned here and does not run."""
+        # Taken before PostgreSQL is asked: what is claimed meanwhile must not be taken for lost.
+        believed = self._running.tasks()
+        owned = set(await claims.owned(self._database, self.id))
+        lost = believed - owned
+        if lost:
+            log.warning("tasks have newer owners", tasks=len(lost))
+            self._running.drop(lost)
+        if not self._is_draining:
+            self._running.start(owned - self._running.tasks())
+
+    async def _write(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
+        with metrics.JOURNAL_SECONDS.time():
+            written = await journal(self._database, entries)
+        metrics.JOURNAL_ROWS.observe(sum(len(e.steps) for e in entries))
+        return written
+
+    async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded]:
+        return await claims.load(self._database, self.id, keys)
+
+    async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
+        return await claims.release(self._database, self.id, tasks, delay=delay)
+
+    def _rested(self, run_at: datetime | None) -> None:
+        """A retry that is due before the next poll is not left to the poll."""
+        if run_at is None:
+            return
+        delay = (run_at - self._clock.now()).total_seconds()
+        if delay < self._options.poll.total_seconds():
+            asyncio.get_running_loop().call_later(max(0.0, delay), self.wake)
+
+    async def _claim_loop(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                await self.claim_once()
+            except StoreUnavailable as error:
+                log.warning("claims wait for PostgreSQL", error=str(error))
+            poll = self._options.poll.total_seconds() * random.uniform(0.75, 1.0)
+            try:
+                async with asyncio.timeout(poll):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _reconcile_loop(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_SECONDS * random.uniform(0.8, 1.2))
+            try:
+                await self.reconcile()
+            except StoreUnavailable as error:
+                log.warning("tasks can't be compared with PostgreSQL", error=str(error))

@@ -1,0 +1,88 @@
+"""What people change about a task: cancel it, or send a failed one back to work.
+
+Each is one statement and takes the task's row first, like all others; the caller sends the notice.
+"""
+
+from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.task import TaskStatus
+from orchestrator.store.database import Database
+
+# The runner that owns the task, or claims it next, ends it: only a runner writes a task's journal.
+CANCEL = """
+WITH locked AS MATERIALIZED (
+    SELECT id, status FROM tasks WHERE task_id = $1 FOR UPDATE
+), event AS (
+    INSERT INTO inbox (task, event_type, payload, source)
+    SELECT id, 'cancel', jsonb_build_object('reason', $2::text), $3 FROM locked
+    WHERE status IN ('expected', 'ready', 'running', 'waiting')
+    RETURNING task
+), woken AS (
+    UPDATE tasks t SET
+        wake = t.wake + 1,
+        updated_at = now(),
+        status = CASE WHEN t.status = 'waiting' THEN 'ready' ELSE t.status END,
+        run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN now() ELSE t.run_at END
+    FROM event WHERE t.id = event.task
+)
+SELECT l.status, EXISTS (SELECT FROM event) AS done FROM locked l
+"""
+
+# Nobody owns a task that came to its end, so its journal may be written here. The epoch grows, as
+# with every change that a worker did not make.
+RETRY = """
+WITH locked AS MATERIALIZED (
+    SELECT t.id, t.status, t.seq, t.epoch,
+           EXISTS (SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'accepted') AS was_accepted
+    FROM tasks t WHERE t.task_id = $1 FOR UPDATE
+), step AS (
+    INSERT INTO steps (task, seq, kind, body, epoch)
+    SELECT id, seq + 1, 'retried', '{}', epoch + 1 FROM locked
+    WHERE status IN ('failed', 'quarantined') AND was_accepted
+    RETURNING task, seq
+), told AS (
+    INSERT INTO outbox (task, seq) SELECT task, seq FROM step
+), changed AS (
+    UPDATE tasks t SET
+        status = 'ready', epoch = t.epoch + 1, seq = step.seq, claims = 0, owner = NULL,
+        run_at = now(), reason = NULL, finished_at = NULL, updated_at = now()
+    FROM step WHERE t.id = step.task
+)
+SELECT l.status, l.was_accepted, EXISTS (SELECT FROM step) AS done FROM locked l
+"""
+
+
+async def cancel(database: Database, task_id: TaskId, *, reason: str, source: str) -> TaskStatus:
+    """Asks for the task's end; answers the status in which it was. A runner carries it out.
+
+    Raises:
+        NotFound: there is no such task.
+        NotAllowed: it has come to its end already.
+    """
+    row = await database.fetch_one(CANCEL, task_id, reason, source)
+    if row is None:
+        raise NotFound(f"there is no task {task_id!r}")
+    if not row["done"]:
+        raise NotAllowed(f"task {task_id!r} is {row['status']}: there is nothing left to cancel")
+    return TaskStatus(row["status"])
+
+
+async def retry(database: Database, task_id: TaskId) -> TaskStatus:
+    """Sends a failed or quarantined task back to work; answers the status in which it was.
+
+    Raises:
+        NotFound: there is no such task.
+        NotAllowed: it did not fail, or no task message ever came for it.
+    """
+    row = await database.fetch_one(RETRY, task_id)
+    if row is None:
+        raise NotFound(f"there is no task {task_id!r}")
+    if not row["done"]:
+        raise NotAllowed(_why_not(task_id, row["status"], was_accepted=row["was_accepted"]))
+    return TaskStatus(row["status"])
+
+
+def _why_not(task_id: TaskId, status: str, *, was_accepted: bool) -> str:
+    if not was_accepted:
+        return f"task {task_id!r}: only events came for it; publish the task itself"
+    return f"task {task_id!r} is {status}; only a failed or quarantined task can be retried"

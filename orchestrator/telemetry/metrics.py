@@ -1,0 +1,104 @@
+"""Every metric of the product: names, labels and buckets in one place.
+
+Model metrics carry the names under which OpenTelemetry exports them, so ready-made dashboards fit.
+"""
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+TOKENS = tuple(float(4**n) for n in range(14))
+OPERATION_SECONDS = tuple(0.01 * 2**n for n in range(14))
+COMMIT_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+LATENCY_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0, 300.0)
+BATCH_ROWS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 512.0)
+
+# The model, under OpenTelemetry's names.
+
+TOKEN_USAGE = Histogram(
+    "gen_ai_client_token_usage",
+    "Tokens of one model call",
+    ["gen_ai_token_type", "gen_ai_request_model", "gen_ai_provider_name"],
+    buckets=TOKENS,
+)
+MODEL_SECONDS = Histogram(
+    "gen_ai_client_operation_duration_seconds",
+    "Duration of one model call; error_type is empty where it succeeded",
+    ["gen_ai_operation_name", "gen_ai_request_model", "gen_ai_provider_name", "error_type"],
+    buckets=OPERATION_SECONDS,
+)
+TOOL_SECONDS = Histogram(
+    "gen_ai_execute_tool_duration_seconds",
+    "Duration of one agent call; the tool is the agent",
+    ["gen_ai_tool_name", "status"],
+    buckets=OPERATION_SECONDS,
+)
+
+# Intake.
+
+MESSAGES = Counter(
+    "orchestrator_messages_total",
+    "Messages read from Kafka; result is accepted, event, dead_letter or duplicate",
+    ["topic", "result"],
+)
+DEAD_LETTERS = Counter(
+    "orchestrator_dead_letters_total", "Messages sent to the dead-letter topic", ["reason"]
+)
+INGEST_SECONDS = Histogram(
+    "orchestrator_ingest_seconds", "Duration of one ingest batch", buckets=COMMIT_SECONDS
+)
+KAFKA_GAP = Gauge(
+    "orchestrator_kafka_gap",
+    "1 where a partition stands still because Kafka no longer has its next message",
+    ["topic", "partition"],
+)
+KAFKA_LAG = Gauge(
+    "orchestrator_kafka_lag", "Messages of a partition not read yet", ["topic", "partition"]
+)
+INTAKE_PAUSED = Gauge("orchestrator_intake_paused", "1 while intake from Kafka pauses")
+
+# Tasks.
+
+TASKS_FINISHED = Counter(
+    "orchestrator_tasks_finished_total", "Tasks that came to their end here", ["status"]
+)
+TASKS_RUNNING = Gauge("orchestrator_tasks_running", "Tasks that this process runs")
+TASKS_RUNNABLE = Gauge("orchestrator_tasks_runnable", "Tasks in PostgreSQL that nobody runs yet")
+TASKS_WAITING = Gauge("orchestrator_tasks_waiting", "Tasks in PostgreSQL that wait")
+CLAIMS = Counter("orchestrator_claims_total", "Tasks that this process took", ["by"])
+CLAIM_SECONDS = Histogram(
+    "orchestrator_claim_latency_seconds",
+    "From a task's acceptance to its first claim",
+    buckets=LATENCY_SECONDS,
+)
+FENCED = Counter("orchestrator_fenced_total", "Tasks lost to another worker while running here")
+STEPS = Counter("orchestrator_steps_total", "Journaled steps", ["kind"])
+
+# Journal and outbox.
+
+JOURNAL_ROWS = Histogram(
+    "orchestrator_journal_batch_steps", "Steps written by one statement", buckets=BATCH_ROWS
+)
+JOURNAL_SECONDS = Histogram(
+    "orchestrator_journal_commit_seconds", "Duration of one journal commit", buckets=COMMIT_SECONDS
+)
+OUTBOX_ROWS = Gauge("orchestrator_outbox_rows", "Messages on their way to Kafka")
+OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
+PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
+
+# Agents and the process.
+
+AGENT_SECONDS = Histogram(
+    "orchestrator_agent_call_seconds",
+    "Duration of one agent call",
+    ["agent", "status"],
+    buckets=OPERATION_SECONDS,
+)
+HEARTBEAT_AGE = Gauge(
+    "orchestrator_heartbeat_age_seconds", "Since this process last proved that it lives"
+)
+
+
+def exposition() -> bytes:
+    """All metrics in Prometheus' text format, `CONTENT_TYPE`."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,201 @@
+"""The chat model through the real `ChatOpenAI` and a real socket: payload, answers, failures."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from langchain_openai import ChatOpenAI
+
+from orchestrator.agents.http import model_http_client
+from orchestrator.domain.decision import Delegate, Usage
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.planners.agentic.model import build_model
+from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.planner import AgenticPlanner
+from tests.integration.planners.stub import Stub, completion, http_answer, serving
+from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
+
+KEY = "sk-very-secret-0123456789"
+ASK_CRM = completion(("agent_crm", '{"name": "ACME"}'))
+
+
+@asynccontextmanager
+async def planning_at(url: str, *, timeout_seconds: float = 10.0) -> AsyncIterator[AgenticPlanner]:
+    options = ModelOptions(
+        model="openai:gpt-4.1-mini", base_url=url, api_key=KEY, timeout_seconds=timeout_seconds
+    )
+    async with model_http_client(timeout_seconds=timeout_seconds) as client:
+        yield AgenticPlanner(
+            build_model(options, client=client),
+            catalogue=FixedCatalogue(*AGENTS),
+            model_options=options,
+        )
+
+
+async def failure_at(url: str, *, timeout_seconds: float = 10.0) -> ModelFailed:
+    async with planning_at(url, timeout_seconds=timeout_seconds) as planner:
+        with pytest.raises(ModelFailed) as caught:
+            await planner.plan(new_task())
+    assert KEY not in str(caught.value)
+    assert "gpt-4.1-mini" in str(caught.value)
+    return caught.value
+
+
+async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
+    async with serving(http_answer(200, ASK_CRM)) as stub, planning_at(stub.url) as planner:
+        turn = await planner.plan(new_task())
+    assert isinstance(turn.decision, Delegate)
+    assert turn.decision.calls[0].input == {"name": "ACME"}
+    assert turn.usage == Usage(input_tokens=11, output_tokens=3)
+    assert turn.model == "stub-1"
+
+
+async def sent_by(stub: Stub, planner: AgenticPlanner) -> dict[str, object]:
+    snapshot = new_task()
+    for _ in range(2):
+        snapshot = decided(snapshot, await planner.plan(snapshot))
+        snapshot = answered(snapshot, 1, {"customer_id": "C-1"})
+    return stub.bodies[-1]
+
+
+async def test_the_lean_payload_is_the_same_as_that_of_the_stock_client() -> None:
+    async with serving(http_answer(200, ASK_CRM)) as stub, planning_at(stub.url) as planner:
+        lean = await sent_by(stub, planner)
+        async with model_http_client(timeout_seconds=5) as client:
+            stock = AgenticPlanner(
+                ChatOpenAI(
+                    model="gpt-4.1-mini",
+                    base_url=stub.url,
+                    api_key=lambda: KEY,
+                    http_async_client=client,
+                ),
+                catalogue=FixedCatalogue(*AGENTS),
+                model_options=ModelOptions(api_key=KEY),
+            )
+            assert await sent_by(stub, stock) == lean
+
+
+async def test_a_request_asks_for_parallel_tool_calls_and_demands_one() -> None:
+    async with serving(http_answer(200, ASK_CRM)) as stub, planning_at(stub.url) as planner:
+        body = await sent_by(stub, planner)
+    assert (body["tool_choice"], body["parallel_tool_calls"]) == ("required", True)
+    assert "temperature" not in body
+    assert isinstance(body["messages"], list)
+    roles = [message["role"] for message in body["messages"]]
+    assert roles == ["system", "user", "assistant", "tool", "user"]
+
+
+@pytest.mark.parametrize("arguments", ['{"name": ', "[1]", '"ACME"', "7", "not JSON"])
+async def test_arguments_that_are_no_object_are_repaired(arguments: str) -> None:
+    answer = http_answer(200, completion(("agent_crm", arguments)))
+    async with serving(answer) as stub, planning_at(stub.url) as planner:
+        turn = await planner.plan(new_task())
+    assert turn.is_repair
+    assert "are no JSON object" in turn.replies[0].text
+
+
+REFUSALS = {
+    400: (False, "the provider refused the request"),
+    401: (False, "the provider refused the API key"),
+    403: (False, "the API key may not use this model"),
+    404: (False, "there is no such model"),
+    408: (True, "status 408"),
+    409: (True, "status 409"),
+    422: (False, "status 422"),
+    429: (True, "status 429"),
+    500: (True, "status 500"),
+    503: (True, "status 503"),
+}
+
+
+@pytest.mark.parametrize(("status", "expected"), REFUSALS.items())
+async def test_a_refusal_says_whether_to_come_back_and_is_asked_only_once(
+    status: int, expected: tuple[bool, str]
+) -> None:
+    body = {"error": {"message": f"no: {KEY}", "type": "t", "code": None}}
+    async with serving(http_answer(status, body)) as stub:
+        error = await failure_at(stub.url)
+    assert error.retryable is expected[0]
+    assert expected[1] in str(error)
+    assert len(stub.bodies) == 1
+
+
+async def test_a_conversation_that_is_too_long_is_said_to_be() -> None:
+    message = "This model's maximum context length is 10 tokens."
+    body = {"error": {"message": message, "code": "context_length_exceeded"}}
+    async with serving(http_answer(400, body)) as stub:
+        error = await failure_at(stub.url)
+    assert not error.retryable
+    assert "longer than the model's context" in str(error)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_in_seconds_is_passed_on(status: int) -> None:
+    answer = http_answer(status, {}, headers={"retry-after": "7"})
+    async with serving(answer) as stub:
+        assert (await failure_at(stub.url)).retry_after_seconds == 7.0
+
+
+async def test_retry_after_as_a_date_is_passed_on() -> None:
+    at = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    async with serving(http_answer(429, {}, headers={"retry-after": at})) as stub:
+        wish = (await failure_at(stub.url)).retry_after_seconds
+    assert wish is not None
+    assert 60 < wish <= 90
+
+
+async def test_a_retry_after_that_can_not_be_read_is_ignored() -> None:
+    async with serving(http_answer(429, {}, headers={"retry-after": "soon"})) as stub:
+        assert (await failure_at(stub.url)).retry_after_seconds is None
+
+
+async def test_no_answer_in_time_is_worth_another_try() -> None:
+    async with serving(None) as stub:
+        error = await failure_at(stub.url, timeout_seconds=0.2)
+    assert error.retryable
+    assert "no answer within 0.2 seconds" in str(error)
+    assert len(stub.bodies) == 1
+
+
+async def test_a_refused_connection_is_worth_another_try() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = await failure_at(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
+    assert error.retryable
+
+
+async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
+    async with serving(http_answer(200, ASK_CRM, cut=40)) as stub:
+        error = await failure_at(stub.url)
+    assert error.retryable
+    assert len(stub.bodies) == 1
+
+
+UNREADABLE: dict[str, tuple[object, bool]] = {
+    "half of a JSON document": ('{"id": "x", "choices": [', True),
+    "no choices": ({"id": "x"}, False),
+    "empty choices": ({"id": "x", "choices": []}, False),
+    "null choices": ({"id": "x", "choices": None}, False),
+    "a choice without message": ({"id": "x", "choices": [{}]}, False),
+    "a list": ([1], False),
+    "an error with status 200": ({"error": {"message": "no"}}, False),
+}
+
+
+@pytest.mark.parametrize(("body", "is_retryable"), UNREADABLE.values(), ids=UNREADABLE)
+async def test_an_answer_that_is_none_is_a_failure(body: object, is_retryable: bool) -> None:
+    async with serving(http_answer(200, body)) as stub:
+        error = await failure_at(stub.url)
+    assert error.retryable is is_retryable
+    assert "answer can't be read" in str(error)
+    assert len(stub.bodies) == 1
+
+
+async def test_a_web_page_in_place_of_an_answer_is_a_failure() -> None:
+    page = http_answer(200, "<html>Login</html>", headers={"content-type": "text/html"})
+    async with serving(page) as stub:
+        error = await failure_at(stub.url)
+    assert not error.retryable

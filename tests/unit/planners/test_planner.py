@@ -1,0 +1,139 @@
+"""One turn of the agentic planner, with a scripted model."""
+
+import pytest
+from langchain_core.exceptions import ModelRateLimitError
+from langchain_core.messages import AIMessage
+
+from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.planner import AgenticPlanner, PromptShown
+from tests.fakes.model import ScriptedModel, broken_call, tool_calls
+from tests.unit.planners.journal import (
+    AGENTS,
+    CRM,
+    FixedCatalogue,
+    answered,
+    decided,
+    event,
+    new_task,
+)
+
+ASK_CRM = ("agent_crm", {"name": "ACME"})
+
+
+def planner_of(
+    model: ScriptedModel,
+    *,
+    catalogue: FixedCatalogue | None = None,
+    shown: list[PromptShown] | None = None,
+) -> AgenticPlanner:
+    return AgenticPlanner(
+        model,
+        catalogue=catalogue or FixedCatalogue(*AGENTS),
+        model_options=ModelOptions(model="scripted:test"),
+        options=AgenticOptions(),
+        on_turn=shown.append if shown is not None else None,
+    )
+
+
+async def test_a_turn_tells_the_decision_the_tokens_and_the_model() -> None:
+    turn = await planner_of(ScriptedModel(script=[tool_calls(ASK_CRM)])).plan(new_task())
+    assert isinstance(turn.decision, Delegate)
+    assert turn.decision.calls[0].agent == "crm"
+    assert turn.usage == Usage(input_tokens=10, output_tokens=5)
+    assert turn.model == "test"
+
+
+async def test_the_model_must_use_a_tool() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM)])
+    await planner_of(model).plan(new_task())
+    assert model.bound[0]["tool_choice"] == "any"
+
+
+async def test_tools_are_bound_again_only_when_the_agents_change() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM)] * 3)
+    catalogue = FixedCatalogue(*AGENTS)
+    planner = planner_of(model, catalogue=catalogue)
+    await planner.plan(new_task())
+    await planner.plan(new_task())
+    assert len(model.bound) == 1
+    catalogue.known = (CRM,)
+    await planner.plan(new_task())
+    assert len(model.bound) == 2
+
+
+async def test_an_agent_that_was_just_added_can_be_called_in_the_next_turn() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM), tool_calls(ASK_CRM)])
+    catalogue = FixedCatalogue()
+    planner = planner_of(model, catalogue=catalogue)
+    assert (await planner.plan(new_task())).is_repair
+    catalogue.known = (CRM,)
+    assert not (await planner.plan(new_task())).is_repair
+
+
+async def plan_and_answer(planner: AgenticPlanner, snapshot: Snapshot) -> Snapshot:
+    """The task after one turn whose calls all returned."""
+    turn = await planner.plan(snapshot)
+    snapshot = decided(snapshot, turn)
+    assert isinstance(turn.decision, Delegate)
+    for call in turn.decision.calls:
+        snapshot = answered(snapshot, call.number, {"customer_id": "C-1"})
+    return snapshot
+
+
+async def test_the_next_prompt_begins_with_the_last_one_apart_from_the_state() -> None:
+    script = [tool_calls(ASK_CRM), AIMessage(content="Hm."), broken_call("agent_crm", "{")]
+    model = ScriptedModel(script=[*script, tool_calls(ASK_CRM, ("list_agents", {}))])
+    planner = planner_of(model)
+    snapshot = new_task(required=("customer_id", "account_number"))
+    for _ in range(4):
+        snapshot = event(await plan_and_answer(planner, snapshot), {"note": "x"})
+    for earlier, later in zip(model.requests, model.requests[1:], strict=False):
+        assert later[: len(earlier) - 1] == earlier[:-1]
+        assert len(later) > len(earlier)
+        assert later[-1].text.startswith("Context now:")
+
+
+async def test_equal_snapshots_give_the_same_prompt() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM), tool_calls(ASK_CRM)])
+    await planner_of(model).plan(new_task())
+    await planner_of(model).plan(new_task())
+    assert model.requests[0] == model.requests[1]
+
+
+async def test_the_model_said_nothing_is_repaired_twice_and_then_fails_the_task() -> None:
+    planner = planner_of(ScriptedModel(script=[AIMessage(content="")] * 3))
+    snapshot = new_task()
+    for is_last in (False, False, True):
+        turn = await planner.plan(snapshot)
+        assert isinstance(turn.decision, Fail) is is_last
+        assert not isinstance(turn.decision, Complete)
+        snapshot = decided(snapshot, turn)
+    assert turn.decision == Fail(reason="the model gave no usable decision: its answer was empty")
+
+
+async def test_the_model_is_told_what_was_wrong() -> None:
+    model = ScriptedModel(script=[broken_call("agent_crm", '{"name": '), tool_calls(ASK_CRM)])
+    planner = planner_of(model)
+    await plan_and_answer(planner, await plan_and_answer(planner, new_task()))
+    error = model.requests[1][-2]
+    assert error.text.startswith("Error: the arguments of 'agent_crm' are no JSON object")
+
+
+async def test_a_failure_of_the_model_says_whether_to_come_back() -> None:
+    planner = planner_of(ScriptedModel(script=[ModelRateLimitError("slow down")]))
+    with pytest.raises(ModelFailed, match="slow down") as caught:
+        await planner.plan(new_task())
+    assert caught.value.retryable
+
+
+async def test_whoever_watches_sees_the_prompt_and_the_turn() -> None:
+    shown: list[PromptShown] = []
+    turn = await planner_of(ScriptedModel(script=[tool_calls(ASK_CRM)]), shown=shown).plan(
+        new_task()
+    )
+    assert [message.role for message in shown[0].messages] == ["system", "human", "human"]
+    assert shown[0].turn == turn
+    assert "agent_crm" in shown[0].tools
