@@ -24,7 +24,7 @@ install: .venv/.installed ## Set up .venv with Poetry's lock, and Poetry itself 
 # The recipes below are one command each, so that make waits for it and hands on a signal.
 .PHONY: demo
 demo: install ## Run sample tasks on Apache Kafka and PostgreSQL, started here as child processes
-	@$(BIN)/orchestrator dev --demo $(ARGS)
+	@$(BIN)/orchestrator demo $(ARGS)
 
 .PHONY: dev
 dev: install ## Run the service with all it needs, until Ctrl-C; data stays in .orchestrator

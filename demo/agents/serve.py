@@ -36,7 +36,7 @@ def slowed(app: ASGIApp, *, delay_ms: float) -> ASGIApp:
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
-            factor = random.uniform(0.5, 1.5)  # noqa: S311 - it makes a demo lively, not secret
+            factor = random.uniform(0.5, 1.5)
             await asyncio.sleep(delay_ms * factor / 1000)
         await app(scope, receive, send)
 

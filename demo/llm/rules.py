@@ -63,11 +63,15 @@ class Tool:
     @classmethod
     def read(cls, definition: Json) -> "Tool":
         function = definition["function"]
-        parameters = function.get("parameters") or {}
-        description = function.get("description") or ""
+        return cls.of(
+            function["name"], function.get("description") or "", function.get("parameters") or {}
+        )
+
+    @classmethod
+    def of(cls, name: str, description: str, parameters: Json) -> "Tool":
         adds = re.search(r"\bAdds: ([^.]*)", description)
         return cls(
-            name=function["name"],
+            name=name,
             description=description,
             adds=tuple(f.strip() for f in adds[1].split(",")) if adds else (),
             properties=tuple(parameters.get("properties") or ()),
@@ -126,7 +130,20 @@ def described(name: str, task: str) -> str | None:
 
 def plan(messages: list[Json], definitions: list[Json]) -> list[ToolCall]:
     """The next tool calls for a conversation and the tools that come with it."""
-    situation = read_situation(messages, definitions)
+    names = {definition["function"]["name"] for definition in definitions}
+    if "call_agent" not in names:
+        return _plan(read_situation(messages, _agent_tools(definitions)))
+    agents = _listed(messages)
+    if not agents:
+        return [("list_agents", {})]
+    known = {agent.name for agent in agents}
+    return [
+        ("call_agent", {"agent": name, "input": arguments}) if name in known else (name, arguments)
+        for name, arguments in _plan(read_situation(messages, agents))
+    ]
+
+
+def _plan(situation: Situation) -> list[ToolCall]:
     if not situation.required:
         return _plan_freely(situation)
     if not situation.missing:
@@ -212,17 +229,34 @@ def _stems(text: str) -> set[str]:
     return {word[:5] for word in words if len(word) > 2}
 
 
-def read_situation(messages: list[Json], definitions: list[Json]) -> Situation:
-    """The latest state, the task's words and the latest result of each tool."""
-    state = _state(messages)
+def _agent_tools(definitions: list[Json]) -> list[Tool]:
     tools = [Tool.read(definition) for definition in definitions]
+    return [tool for tool in tools if tool.name not in PLANNING_TOOLS]
+
+
+def _listed(messages: list[Json]) -> list[Tool]:
+    """The agents of the latest list, where they are too many for a tool each."""
+    for message in reversed(messages):
+        content = str(message.get("content") or "")
+        if message.get("role") == "tool" and content.startswith("["):
+            entries, _ = json.JSONDecoder().raw_decode(content)
+            return [
+                Tool.of(entry["id"], entry["description"], entry["input_schema"])
+                for entry in entries
+            ]
+    return []
+
+
+def read_situation(messages: list[Json], tools: list[Tool]) -> Situation:
+    """The latest state, the task's words and the latest result of each of the tools."""
+    state = _state(messages)
     return Situation(
         task=_task(messages),
         required=tuple(state.get("required_fields") or ()),
         missing=tuple(state.get("missing") or ()),
         collected=state.get("collected_data") or {},
         events=state.get("event_data") or {},
-        tools=tuple(tool for tool in tools if tool.name not in PLANNING_TOOLS),
+        tools=tuple(tools),
         results=_results(messages),
     )
 
@@ -253,7 +287,7 @@ def _results(messages: list[Json]) -> dict[str, Result]:
     results: dict[str, Result] = {}
     for index, message in enumerate(messages):
         for call in message.get("tool_calls") or ():
-            names[call["id"]] = call["function"]["name"]
+            names[call["id"]] = _called_name(call["function"])
         if message.get("role") == "tool":
             # The last message is the state, which is no news.
             later = messages[index + 1 : -1]
@@ -263,6 +297,12 @@ def _results(messages: list[Json]) -> dict[str, Result]:
                 is_stale=any(other.get("role") == "user" for other in later),
             )
     return results
+
+
+def _called_name(function: Json) -> str:
+    if function["name"] != "call_agent":
+        return str(function["name"])
+    return str(_object_at_start(function["arguments"]).get("agent"))
 
 
 def _result(content: str, *, is_stale: bool) -> Result:

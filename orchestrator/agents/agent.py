@@ -30,7 +30,6 @@ class Caller(Protocol):
         """The agent's answer, or an `error` result that says whether trying again may help."""
         ...
 
-
     async def status(self, request: CallRequest) -> CallResult | None:
         """What became of a call that may have been made before; None where nobody knows of it.
 

@@ -9,6 +9,9 @@ Environment = Mapping[str, str]
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
+# A name or an address; httpx takes nearly anything for a host, and would fail only at the call.
+_HOST = re.compile(r"[^\s%\[\]\"'<>]+")
+
 
 def substituted(text: str, environ: Environment) -> str:
     """`text` with `${NAME}` and `${NAME:-default}` replaced; an empty variable counts as not set.
@@ -24,7 +27,8 @@ def substituted(text: str, environ: Environment) -> str:
                 f"uses ${{{name}}}, but the variable {name} is not set; "
                 f"set it, or write ${{{name}:-default}}"
             )
-        return found
+        # `http://agents/` before `/crm`: whoever sets the variable need not know how it is used.
+        return found.rstrip("/") if text.startswith("/", match.end()) else found
 
     return _VARIABLE.sub(value, text)
 
@@ -41,7 +45,7 @@ def checked_url(text: str, *, query_allowed: bool) -> str:
             "must not hold a user or a password, for it is stored and logged; "
             "use secret_env to sign the requests instead"
         )
-    if url.scheme not in {"http", "https"} or not url.host:
+    if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.host):
         raise ValueError(f"expected an http:// or https:// URL with a host, got {text!r}")
     if url.fragment or (url.query and not query_allowed):
         raise ValueError(f"must not have a {'fragment' if url.fragment else 'query'}, got {text!r}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.agents.callers.bodies import ACCEPT_ENCODING, parse_json, read_body
+from orchestrator.agents.bodies import ACCEPT_ENCODING, parse_json, read_body
 from orchestrator.agents.http import AgentHttpClient, agent_errors
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import AgentFailed

@@ -101,7 +101,7 @@ def agent_http_client(
     It has no deadline for the whole call (the caller sets one) and no limit of connections (each
     agent's `limits.concurrency` is the limit).
     """
-    tls = httpx.create_ssl_context()
+    tls = _tls()
     return AgentHttpClient(
         AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
         connect_timeout_seconds=connect_timeout_seconds,
@@ -116,7 +116,7 @@ def model_http_client(
     Its pool is its own, so slow agents never starve it. `timeout_seconds` bounds each wait for
     bytes; whoever asks the model bounds the whole call.
     """
-    tls = httpx.create_ssl_context()
+    tls = _tls()
     return httpx.AsyncClient(
         transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
         timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
@@ -124,6 +124,12 @@ def model_http_client(
         follow_redirects=False,
         trust_env=False,
     )
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes 0.1 s, so the clients share them."""
+    return httpx.create_ssl_context()
 
 
 def _aiohttp_session(tls: ssl.SSLContext) -> Callable[[], aiohttp.ClientSession]:

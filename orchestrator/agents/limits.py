@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from orchestrator.agents.agent import CallRequest
-from orchestrator.agents.router import AgentCaller
+from orchestrator.agents.agent import Caller, CallRequest
 from orchestrator.domain.agent import Agent, Limits
 from orchestrator.domain.call import CallResult, CallStatus
 
@@ -48,7 +47,7 @@ class _Gate:
 class LimitedCaller:
     """Holds `limits.concurrency` and `limits.rate_per_second` of each agent, in this process."""
 
-    def __init__(self, caller: AgentCaller, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, caller: Caller, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._caller = caller
         self._clock = clock
         # One entry an agent, so as small as the catalogue.

@@ -13,9 +13,11 @@ OrchestratorError
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
 │   └── AgentFailed
-└── StoreError                 PostgreSQL
-    ├── StoreUnavailable       nobody: it is tried again
-    └── StoreRejected          a value that PostgreSQL refuses
+├── StoreError                 PostgreSQL
+│   ├── StoreUnavailable       nobody: it is tried again
+│   └── StoreRejected          a value that PostgreSQL refuses
+└── BusError                   Kafka
+    └── KafkaUnavailable       nobody: it is tried again
 """
 
 from typing import ClassVar
@@ -136,3 +138,16 @@ class StoreRejected(StoreError):
     """PostgreSQL refuses a value of this statement; the same statement will fail again."""
 
     code = "store_rejected"
+
+
+class BusError(OrchestratorError):
+    """Kafka did not do what was asked."""
+
+    code = "bus"
+
+
+class KafkaUnavailable(BusError):
+    """Kafka can't be reached, or broke off; whether a message was taken is unknown."""
+
+    code = "kafka_unavailable"
+    retryable = True

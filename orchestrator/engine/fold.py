@@ -75,19 +75,24 @@ def _late_result(seq: Seq, message: InboxMessage, agent: AgentId, fields: Sequen
     payload = message.payload
     output = payload.get("output")
     values: JsonObject = output if isinstance(output, dict) else {}
-    status = payload.get("status", CallStatus.SUCCESS.value)
-    is_success = status == CallStatus.SUCCESS.value
+    status = _status(payload.get("status", CallStatus.SUCCESS.value))
     error = payload.get("error_message")
-    found = collected(fields, values) if is_success else {}
+    found = collected(fields, values) if status is CallStatus.SUCCESS else {}
     return Step(
         seq=seq,
         body=CallFinished(
             step=Seq(message.step),
             call=message.call,
             agent=agent,
-            status=CallStatus.SUCCESS if is_success else CallStatus.ERROR,
+            status=status,
             output=values,
             error=str(error) if error is not None else None,
         ),
         change={"collected_data": found} if found else None,
     )
+
+
+def _status(said: object) -> CallStatus:
+    """What the agent says of its own work; a word that it should not use is an error of its."""
+    final = {s.value: s for s in CallStatus if s is not CallStatus.ACCEPTED}
+    return final.get(said, CallStatus.ERROR) if isinstance(said, str) else CallStatus.ERROR

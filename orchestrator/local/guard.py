@@ -154,9 +154,13 @@ def main(arguments: list[str]) -> int:
     for signum in (signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
     watch, guard = _Watch(), os.getpid()
+    settled, settling = os.pipe()
     pid = os.fork()
     if pid == 0:
         _become(arguments[4:], uid=uid, gid=gid, guard=guard)
+    # It closes its end when it has left our session; who hears its pid may count on that.
+    os.close(settling)
+    os.read(settled, 1)
     with suppress(BrokenPipeError):
         os.write(1, f"{pid}\n".encode())
     if not watch.until_end(pid):

@@ -50,7 +50,7 @@ def is_free(port: int) -> bool:
 
 def _pick(*, besides: set[int]) -> int:
     for _ in range(200):
-        port = random.choice(_CANDIDATES)  # noqa: S311  (not a secret)
+        port = random.choice(_CANDIDATES)
         if port not in besides and is_free(port):
             return port
     raise LocalServerError(f"no free port on {LOOPBACK} among 200 tried")

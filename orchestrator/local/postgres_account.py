@@ -52,10 +52,15 @@ def find_binaries(account: Account | None) -> Path:
 
 
 def own_folder(wanted: Path, account: Account | None) -> Path:
-    """A folder of mode 700 that belongs to the account: `wanted`, or a link there to one."""
+    """A folder of mode 700 that belongs to the account: `wanted`, or a link there to one.
+
+    The folder that `wanted` lies in is ours too: the account is let through, not let in.
+    """
     folder = wanted.absolute()
-    if account is not None and not _reachable(folder, account):
-        folder = _elsewhere(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if account is not None:
+        folder.parent.chmod(stat.S_IMODE(folder.parent.stat().st_mode) | _OTHERS_ENTER)
+        folder = folder if _reachable(folder, account) else _elsewhere(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if account is not None:
         os.chown(folder, account.uid, account.gid)
@@ -71,7 +76,6 @@ def _elsewhere(folder: Path) -> Path:
                 f"{str(folder)!r} lies in a folder that PostgreSQL's user can't enter; was it made "
                 "by another user? Run as that one, or delete it"
             )
-        folder.parent.mkdir(parents=True, exist_ok=True)
         folder.symlink_to(ROOTS_OWN / "data" / uuid.uuid4().hex)
     return folder.readlink()
 

@@ -1,8 +1,11 @@
 """The seam between the engine and whoever decides."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.decision import Turn
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 
 
@@ -16,3 +19,21 @@ class Planner(Protocol):
             ModelFailed: there is no answer; `retryable` says whether asking later may help.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptMessage:
+    role: str
+    """`system`, `human`, `ai` or `tool`."""
+    text: str
+    tool_calls: tuple[JsonObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptShown:
+    """One turn for whoever watches: what the model was shown, and what was made of its answer."""
+
+    task_id: TaskId
+    messages: tuple[PromptMessage, ...]
+    tools: tuple[str, ...]
+    turn: Turn

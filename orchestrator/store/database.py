@@ -16,12 +16,20 @@ from typing import Any
 import asyncpg
 import orjson
 
-from orchestrator.domain.errors import InvalidSettings, StoreRejected, StoreUnavailable
+from orchestrator.domain.errors import (
+    InvalidSettings,
+    SchemaMismatch,
+    StoreRejected,
+    StoreUnavailable,
+)
 
 Row = asyncpg.Record
 
 REFUSED_CLASSES = ("22", "23", "54")
 """SQLSTATE classes of a value that will never be taken: bad data, a constraint, a limit."""
+
+MISSING = ("42P01", "42703", "42883")
+"""SQLSTATEs of a table, a column or a function that is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +70,13 @@ def store_errors() -> Iterator[None]:
         state = error.sqlstate or ""
         if state.startswith(REFUSED_CLASSES):
             raise StoreRejected(f"PostgreSQL refuses the value ({state}): {error}") from error
+        if state in MISSING:
+            raise SchemaMismatch(
+                f"the database has not the schema of this release ({error}): "
+                "run `orchestrator migrate`"
+            ) from error
         if state.startswith("42"):
-            raise  # a wrong statement is a bug of ours, or a missing migration: never retried
+            raise  # a wrong statement is a bug of ours: never retried
         raise StoreUnavailable(f"PostgreSQL: {error} ({state})") from error
     except (ssl.SSLError, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__

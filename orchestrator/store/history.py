@@ -50,6 +50,13 @@ FROM task_steps WHERE task_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
 
 COUNTS = "SELECT status, count(*) AS tasks FROM tasks GROUP BY status"
 
+OVER = (
+    TaskStatus.COMPLETED,
+    TaskStatus.FAILED,
+    TaskStatus.CANCELLED,
+    TaskStatus.QUARANTINED,
+)
+
 MAX_STEPS = 10_000
 """Of one answer; more than the limits let a task make."""
 
@@ -89,6 +96,11 @@ class TaskRow:
     finished_at: datetime | None
     age_seconds: float
     """From its acceptance to its end, or to this moment."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing happens to it any more, unless a person retries it."""
+        return self.status in OVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

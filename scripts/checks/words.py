@@ -1,7 +1,8 @@
 """What no linter forbids: mocks, sleeps in tests, loose SQL, HTTP clients made here and there.
 
-A line that needs one all the same says why: `# words: reason`. `tests/fakes` may sleep, because
-its waits have a deadline; `orchestrator/local` may write SQL, because it runs a server of its own.
+A line that needs one all the same says why: `# words: reason`. A loop under `asyncio.timeout` may
+sleep, because it waits for a condition with a deadline, and so may `tests/fakes`.
+`orchestrator/local` may write SQL, because it runs a server of its own.
 """
 
 import ast
@@ -22,17 +23,18 @@ SQL = re.compile(
 
 
 def check(source: Source) -> Iterator[Finding]:
+    polling = set(_polling(source.tree))
     for node in ast.walk(source.tree):
-        message = _forbidden(source.path, node)
+        message = _forbidden(source.path, node, is_polling=node in polling)
         if message and not _excused(source, node):
             yield Finding(path=source.path, line=_lines(node)[0], message=message)
 
 
-def _forbidden(path: Path, node: ast.AST) -> str | None:
+def _forbidden(path: Path, node: ast.AST, *, is_polling: bool) -> str | None:
     match node:
         case ast.Import() | ast.ImportFrom() if _imports_mock(node):
             return "unittest.mock: write a fake in tests/fakes"
-        case ast.Call() if _is_test(path) and _sleeps(node):
+        case ast.Call() if _is_test(path) and _sleeps(node) and not is_polling:
             return "a sleep in a test: wait for a condition with a deadline"
         case ast.Call() if _is_product(path) and _dotted(node.func) in HTTP_CLIENTS:
             return f"an HTTP client: only {HOME_OF_HTTP_CLIENTS} makes them, with their limits"
@@ -55,6 +57,20 @@ def _sleeps(node: ast.Call) -> bool:
     if _dotted(node.func) not in SLEEPS:
         return False
     return [ast.unparse(argument) for argument in node.args] != ["0"]
+
+
+def _polling(tree: ast.Module) -> Iterator[ast.AST]:
+    """What runs in a loop under `asyncio.timeout`: a sleep there waits for a condition."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AsyncWith) and any(_is_deadline(item) for item in node.items):
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.While | ast.For | ast.AsyncFor):
+                    yield from (below for below in ast.walk(inner) if isinstance(below, ast.Call))
+
+
+def _is_deadline(item: ast.withitem) -> bool:
+    call = item.context_expr
+    return isinstance(call, ast.Call) and _dotted(call.func) == ("asyncio", "timeout")
 
 
 def _dotted(function: ast.expr) -> tuple[str, str] | None:

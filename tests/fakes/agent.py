@@ -8,13 +8,14 @@ requests. Every path that ends in `/execute` is served, so that one process can 
 
 import argparse
 import asyncio
-import gzip
 import json
 import socket
+import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from aiohttp import web
@@ -30,6 +31,8 @@ class Behaviour:
     code: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
+    raw: bytes = b""
+    """The body where it is no text."""
     size: int = 0
     """Bytes of `huge` and, decompressed, of `gzip_bomb`."""
     delay_seconds: float = 0.0
@@ -181,21 +184,29 @@ class FakeAgent:
         match behaviour.kind:
             case "answer":
                 headers = {"Content-Type": "application/json", **behaviour.headers}
-                return web.Response(status=behaviour.code, headers=headers, text=behaviour.body)
+                body = behaviour.raw or behaviour.body.encode()
+                return web.Response(status=behaviour.code, headers=headers, body=body)
             case "hang":
                 await self._released.wait()
-                return web.Response(status=500)
             case "reset":
                 _transport(request).abort()
-                return web.Response()
             case "cut_off":
                 return await _stream(request, [b'{"status": "succ'], {"Content-Length": "1000"})
             case "huge":
                 chunks = [CHUNK] * (behaviour.size // len(CHUNK))
                 return await _stream(request, chunks, behaviour.headers)
             case "gzip_bomb":
-                bomb = gzip.compress(bytes(behaviour.size), compresslevel=9)
-                return await _stream(request, [bomb], {"Content-Encoding": "gzip"})
+                headers = {"Content-Encoding": "gzip"}
+                return await _stream(request, [gzip_bomb(behaviour.size)], headers)
+        return web.Response(status=500)
+
+
+@lru_cache(maxsize=4)
+def gzip_bomb(size: int) -> bytes:
+    """About a thousandth of the `size` bytes that it decompresses to; made without holding them."""
+    stream = zlib.compressobj(level=9, wbits=zlib.MAX_WBITS | 16)
+    chunks = [stream.compress(CHUNK) for _ in range(size // len(CHUNK))]
+    return b"".join([*chunks, stream.flush()])
 
 
 async def _stream(
@@ -250,7 +261,12 @@ def main() -> None:
         return FakeAgent(default, honours_keys=not options.ignore_keys).application()
 
     web.run_app(
-        application(), host=options.host, port=options.port, access_log=None, shutdown_timeout=0
+        application(),
+        host=options.host,
+        port=options.port,
+        access_log=None,
+        print=None,
+        shutdown_timeout=0,
     )
 
 

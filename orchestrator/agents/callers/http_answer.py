@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.agents.callers.bodies import parse_json
+from orchestrator.agents.bodies import parse_json
 from orchestrator.agents.http import retry_after_seconds
 from orchestrator.agents.schemas import path_text, violations
 from orchestrator.domain.agent import Agent

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.agents.callers.bodies import read_body
+from orchestrator.agents.bodies import read_body
 from orchestrator.agents.callers.http_answer import refusal, result_of
 from orchestrator.agents.callers.http_request import header_key, request_content, request_headers
 from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors

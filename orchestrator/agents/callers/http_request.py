@@ -8,7 +8,7 @@ from urllib.parse import quote
 import orjson
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.agents.callers.bodies import ACCEPT_ENCODING
+from orchestrator.agents.bodies import ACCEPT_ENCODING
 from orchestrator.agents.signature import secret_key, signature_headers
 from orchestrator.domain.errors import AgentFailed, InvalidAgent
 from orchestrator.domain.ids import idempotency_key

@@ -25,7 +25,7 @@ from orchestrator.agents.http import TRANSPORT_ERRORS, retry_after_seconds
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.planners.agentic.options import ModelOptions
 
-_NOT_REACHED = (OSError, *TRANSPORT_ERRORS)
+_NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)
 
 MODEL_ERRORS: tuple[type[Exception], ...] = (
     LangChainException,
@@ -35,6 +35,7 @@ MODEL_ERRORS: tuple[type[Exception], ...] = (
     ValueError,
     LookupError,
     TypeError,
+    AttributeError,
 )
 """What an `ainvoke` may raise for what the other side did."""
 
@@ -42,7 +43,6 @@ _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 _MAX_DETAIL = 400
 
 _EXPLAINED: tuple[tuple[type[Exception], str], ...] = (
-    (ContextOverflowError, "the conversation is longer than the model's context"),
     (ModelAuthenticationError, "the provider refused the API key: check it"),
     (ModelPermissionDeniedError, "the API key may not use this model: check its rights"),
     (
@@ -64,6 +64,8 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
 
 
 def _explanation(error: Exception, options: ModelOptions) -> str:
+    if _is_too_long(error):
+        return f"the conversation is longer than the model's context ({_detail(error)})"
     for kind, text in _EXPLAINED:
         if isinstance(error, kind):
             # What providers say about a refused key quotes parts of it.
@@ -72,6 +74,12 @@ def _explanation(error: Exception, options: ModelOptions) -> str:
     if isinstance(error, TimeoutError | ModelTimeoutError):
         return f"no answer within {options.timeout_seconds:g} seconds"
     return f"{_what(error)} ({type(error).__name__}: {_detail(error)})"
+
+
+def _is_too_long(error: Exception) -> bool:
+    # LangChain looks for the code in the text of the SDK's error, where it does not always stand.
+    code = getattr(error, "code", None)
+    return isinstance(error, ContextOverflowError) or code == "context_length_exceeded"
 
 
 def _what(error: Exception) -> str:

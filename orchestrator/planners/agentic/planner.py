@@ -15,7 +15,6 @@ from orchestrator.agents.agent import Catalogue
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import Seq, TaskId
-from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.answer import read_answer, read_usage
 from orchestrator.planners.agentic.model import Bound, ask, bind
@@ -24,27 +23,10 @@ from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn
+from orchestrator.planners.planner import PromptMessage, PromptShown
 
 MAX_TENANTS = 256
 """Whose tools are kept; the oldest are built again when they are needed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptMessage:
-    role: str
-    """`system`, `human`, `ai` or `tool`."""
-    text: str
-    tool_calls: tuple[JsonObject, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptShown:
-    """One turn for whoever watches: what the model was shown, and what was made of its answer."""
-
-    task_id: TaskId
-    messages: tuple[PromptMessage, ...]
-    tools: tuple[str, ...]
-    turn: Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

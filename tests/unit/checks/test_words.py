@@ -37,6 +37,14 @@ def test_a_sleep_is_found_in_tests_alone(text: str) -> None:
     assert found("orchestrator/engine/claims.py", function) == []
 
 
+def test_a_sleep_in_a_loop_with_a_deadline_waits_for_a_condition() -> None:
+    loop = "        while not ready():\n            await asyncio.sleep(0.1)\n"
+    head = "async def test() -> None:\n    async with {}:\n"
+    path = "tests/integration/test_bus.py"
+    assert found(path, head.format("asyncio.timeout(5)") + loop) == []
+    assert len(found(path, head.format("server()") + loop)) == 1
+
+
 def test_giving_way_to_other_tasks_is_no_sleep() -> None:
     assert found("tests/unit/test_task.py", "async def test():\n    await asyncio.sleep(0)\n") == []
 

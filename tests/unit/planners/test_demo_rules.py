@@ -133,6 +133,22 @@ def test_without_required_fields_the_fitting_tool_is_called_once() -> None:
     assert plan(after, TOOLS) == [("complete", {"result": {"customer_id": "C"}})]
 
 
+MANY = [
+    {"type": "function", "function": {"name": name, "description": ""}}
+    for name in ("list_agents", "call_agent", "complete")
+]
+
+
+def test_many_agents_are_listed_first_and_called_by_their_ids() -> None:
+    assert plan(conversation(), MANY) == [("list_agents", {})]
+    functions = [{**tool["function"], "id": tool["function"]["name"]} for tool in TOOLS[:2]]
+    entries = [{**function, "input_schema": function["parameters"]} for function in functions]
+    listed = called("list_agents", json.dumps(entries))
+    assert plan(conversation(*listed), MANY) == [
+        ("call_agent", {"agent": "crm", "input": {"name": "ACME"}})
+    ]
+
+
 @pytest.mark.parametrize(
     ("task", "name"),
     [

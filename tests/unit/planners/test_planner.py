@@ -8,7 +8,8 @@ from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
-from orchestrator.planners.agentic.planner import AgenticPlanner, PromptShown
+from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.planner import PromptShown
 from tests.fakes.model import ScriptedModel, broken_call, tool_calls
 from tests.unit.planners.journal import (
     AGENTS,

@@ -1,42 +1,27 @@
-"""The environment, and `.env` below it, become each part's options; this is read once.
+"""Every variable of the environment: its name, what it expects, and its default.
 
-Whatever is missing or wrong is told in one go, a line each with the variable and what it expects, and
-never the value of a secret. An `ORCHESTRATOR_` variable that nobody knows is an error.
+Defaults are taken from the parts' own options, so that they are said once.
 """
 
-import difflib
-import os
-import socket
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, DotEnvSettingsSource
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic.fields import FieldInfo
 
-from orchestrator.bus.options import BusOptions, SecurityOptions, TopicNames
-from orchestrator.domain.errors import InvalidSettings
-from orchestrator.domain.retry import RetryPolicy
-from orchestrator.engine.options import EngineOptions, TaskLimits
+from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
+from orchestrator.engine.options import EngineOptions
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
-from orchestrator.store.database_url import checked_url
 from orchestrator.telemetry.health import HealthOptions
-from orchestrator.telemetry.logs import LogFormat, LogLevel, LogOptions
-
-Need = Literal["database", "kafka", "model"]
+from orchestrator.telemetry.logs import LogFormat, LogLevel
 
 PREFIX = "ORCHESTRATOR_"
 FILE_SUFFIX = "_FILE"
-MAX_SHOWN = 60
 
-_BUS = BusOptions(bootstrap_servers="", group_id="orchestrator")
-_ENGINE = EngineOptions(worker_name="")
-_MODEL = ModelOptions()
-_AGENTIC = AgenticOptions()
+BUS = BusOptions()
+ENGINE = EngineOptions(worker_name="")
+MODEL = ModelOptions()
+AGENTIC = AgenticOptions()
 
 
 def _lower(value: object) -> object:
@@ -69,15 +54,23 @@ Servers = Annotated[
         description="host:port of one or more brokers, such as kafka-1:9092,kafka-2:9092",
     ),
 ]
-SecurityProtocol = Annotated[
-    Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+Protocol = Annotated[
+    SecurityProtocol,
     BeforeValidator(_upper),
     Field(description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"),
 ]
 Mechanism = Annotated[
-    Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+    SaslMechanism,
     BeforeValidator(_upper),
     Field(description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+]
+Replication = Annotated[
+    int, Field(ge=-1, le=100, description="a number of replicas, or -1 for the broker's default")
+]
+OnGap = Annotated[
+    Literal["stop", "continue"],
+    BeforeValidator(_lower),
+    Field(description="stop or continue"),
 ]
 ModelName = Annotated[
     str,
@@ -92,6 +85,7 @@ Level = Annotated[
 Format = Annotated[LogFormat, BeforeValidator(_lower), Field(description="auto, console or json")]
 Port = Annotated[int, Field(ge=0, le=65535, description="a port from 1 to 65535, or 0 for any")]
 Secret = Annotated[SecretStr, Field(min_length=1, description="a secret")]
+ApiKey = Annotated[SecretStr, Field(min_length=1, description="the key of OpenAI's API")]
 DatabaseUrl = Annotated[
     SecretStr, Field(description="postgresql://user:password@host:5432/database")
 ]
@@ -108,51 +102,55 @@ class Variables(BaseModel):
     orchestrator_database_pool_size: Count = DatabaseOptions(url="").pool_size
 
     kafka_bootstrap_servers: Servers | None = None
-    kafka_group_id: Text = _BUS.group_id
-    kafka_security_protocol: SecurityProtocol = "PLAINTEXT"
-    kafka_sasl_mechanism: Mechanism | None = None
+    kafka_group_id: Text = BUS.group_id
+    kafka_client_id: Text = BUS.client_id
+    kafka_security_protocol: Protocol = BUS.security.security_protocol
+    kafka_sasl_mechanism: Mechanism = BUS.security.sasl_mechanism
     kafka_sasl_username: Text | None = None
     kafka_sasl_password: Secret | None = None
     kafka_ssl_cafile: Text | None = None
     kafka_ssl_certfile: Text | None = None
     kafka_ssl_keyfile: Text | None = None
-    kafka_ssl_password: Secret | None = None
-    kafka_ssl_check_hostname: Switch = True
+    kafka_ssl_key_password: Secret | None = None
+    kafka_ssl_check_hostname: Switch = BUS.security.ssl_check_hostname
 
-    openai_api_key: Secret | None = None
+    openai_api_key: ApiKey | None = None
     openai_base_url: Address | None = None
-    llm_model: ModelName = _MODEL.model
-    orchestrator_model_timeout_seconds: Seconds = _MODEL.timeout_seconds
+    llm_model: ModelName = MODEL.model
+    orchestrator_model_timeout_seconds: Seconds = MODEL.timeout_seconds
     orchestrator_model_temperature: Annotated[
         float | None, Field(ge=0, le=2, description="a number from 0 to 2")
     ] = None
     orchestrator_model_max_output_tokens: Count | None = None
-    orchestrator_model_max_attempts: Count = _ENGINE.model_retry.max_attempts
-    orchestrator_model_max_agent_tools: Count = _AGENTIC.max_agent_tools
+    orchestrator_model_max_attempts: Count = ENGINE.model_retry.max_attempts
+    orchestrator_model_max_agent_tools: Count = AGENTIC.max_agent_tools
 
     orchestrator_worker_name: Text | None = None
-    orchestrator_concurrency: Count = _ENGINE.concurrency
+    orchestrator_concurrency: Count = ENGINE.concurrency
     orchestrator_lease_seconds: Annotated[
         float, Field(ge=1, le=1e6, description="a number of seconds of at least 1")
-    ] = _ENGINE.lease.total_seconds()
+    ] = ENGINE.lease.total_seconds()
     orchestrator_grace_seconds: Annotated[
         float, Field(ge=0, le=1e6, description="a number of seconds, 0 for none")
-    ] = _ENGINE.grace.total_seconds()
-    orchestrator_max_steps: Count = _ENGINE.limits.max_steps
-    orchestrator_max_tokens: Count = _ENGINE.limits.max_tokens
-    orchestrator_max_age_seconds: Seconds = _ENGINE.limits.max_age.total_seconds()
+    ] = ENGINE.grace.total_seconds()
+    orchestrator_max_steps: Count = ENGINE.limits.max_steps
+    orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
+    orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
     orchestrator_agents_dir: Text | None = None
-    orchestrator_agent_max_attempts: Count = _ENGINE.agent_retry.max_attempts
-    orchestrator_agent_result_timeout_seconds: Seconds = (
-        _ENGINE.async_result_timeout.total_seconds()
-    )
+    orchestrator_agent_max_attempts: Count = ENGINE.agent_retry.max_attempts
+    orchestrator_agent_result_timeout_seconds: Seconds = ENGINE.async_result_timeout.total_seconds()
 
-    orchestrator_topic_tasks: Topic = _BUS.topics.tasks
-    orchestrator_topic_events: Topic = _BUS.topics.events
-    orchestrator_topic_updates: Topic = _BUS.topics.updates
-    orchestrator_topic_dead_letters: Topic = _BUS.topics.dead_letters
-    orchestrator_create_topics: Switch = True
-    orchestrator_partitions: Count = _BUS.partitions
+    orchestrator_topic_tasks: Topic = BUS.topics.tasks
+    orchestrator_topic_events: Topic = BUS.topics.events
+    orchestrator_topic_updates: Topic = BUS.topics.task_updates
+    orchestrator_topic_dead_letters: Topic = BUS.topics.dead_letters
+    orchestrator_create_topics: Switch = BUS.create_topics
+    orchestrator_partitions: Count = BUS.partitions
+    orchestrator_replication_factor: Replication = BUS.replication
+    orchestrator_retention_seconds: Seconds | None = None
+    orchestrator_max_message_bytes: Count = BUS.max_message_bytes
+    orchestrator_on_gap: OnGap = BUS.on_gap
+    orchestrator_expected_seconds: Seconds = BUS.expected_for.total_seconds()
 
     log_level: Level = "info"
     orchestrator_log_format: Format = "auto"
@@ -161,8 +159,17 @@ class Variables(BaseModel):
     orchestrator_health_host: Text = HealthOptions().host
 
 
-SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_PASSWORD")
+SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")
 """Each is also read from the file that `<name>_FILE` names."""
 
 VARIABLES = tuple(name.upper() for name in Variables.model_fields)
 KNOWN = frozenset((*VARIABLES, *(name + FILE_SUFFIX for name in SECRETS)))
+
+
+def expected(name: str) -> str:
+    """What the variable expects, in words."""
+    info = Variables.model_fields[name.lower()]
+    # `X | None` keeps X's description inside.
+    inner = (part for kind in get_args(info.annotation) for part in get_args(kind))
+    found = (part.description for part in (info, *inner) if isinstance(part, FieldInfo))
+    return next((text for text in found if text), "a value")

@@ -1,0 +1,329 @@
+"""The composition root: options in, a running worker out. Only this module names implementations.
+
+Parts are opened one after the other and closed in reverse, also when a later one fails to open.
+What runs, runs in one task group: a part that dies takes the process down, with its reason.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from orchestrator.agents.callers.http_json import HttpCaller
+from orchestrator.agents.catalogue import CachedCatalogue
+from orchestrator.agents.declaration import dump, load_folder, parse
+from orchestrator.agents.http import agent_http_client, model_http_client
+from orchestrator.agents.limits import LimitedCaller
+from orchestrator.agents.router import Callers
+from orchestrator.bus.consumer import Consumer
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.relay import Relay
+from orchestrator.bus.topics import ensure_topics
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.errors import OrchestratorError, SchemaMismatch, StoreUnavailable
+from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.worker import Worker
+from orchestrator.planners.agentic.model import build_model
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.planner import Planner, PromptShown
+from orchestrator.store import agents as stored_agents
+from orchestrator.store import migrations
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.ingest import Ingested
+from orchestrator.store.notices import Notice, Notices, notify
+from orchestrator.telemetry.logs import get_logger
+
+T = TypeVar("T")
+
+WAIT_CAP_SECONDS = 10.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything a worker process is built from."""
+
+    database: DatabaseOptions
+    bus: BusOptions
+    engine: EngineOptions
+    model: ModelOptions
+    agentic: AgenticOptions = field(default_factory=AgenticOptions)
+    agents_dir: Path | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What agent declarations may refer to: endpoints and signing secrets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What a test puts in the place of a real part."""
+
+    planner: Planner | None = None
+    on_turn: Callable[[PromptShown], None] | None = None
+
+
+class App:
+    """A worker process's parts, wired. Made by `open_app`."""
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        database: Database,
+        worker: Worker,
+        consumer: Consumer,
+        relay: Relay,
+        notices: Notices,
+    ) -> None:
+        self._options = options
+        self._database = database
+        self.worker = worker
+        self.consumer = consumer
+        self._relay = relay
+        self._notices = notices
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Asks `run` to end gently."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Works until `stop`, then ends intake, lets calls finish, and gives the rest back."""
+        async with asyncio.TaskGroup() as group:
+            parts = [
+                group.create_task(self.worker.run(), name="worker"),
+                group.create_task(self._relay.run(), name="relay"),
+                group.create_task(self._notices.send(), name="notices out"),
+                group.create_task(self._notices.hear(), name="notices in"),
+            ]
+            intake = group.create_task(self.consumer.run(), name="intake")
+            await self._stopping.wait()
+            log.info("stopping: intake ends, calls may finish", seconds=self._grace.total_seconds())
+            self.consumer.stop()
+            await intake
+            await self.worker.drain(self._grace)
+            await self._relay.flush()
+            for part in parts:
+                part.cancel()
+        log.info("stopped")
+
+    async def database_problem(self) -> str | None:
+        """Why PostgreSQL can't be used right now; None when it can."""
+        try:
+            await self._database.fetch("SELECT 1")
+        except StoreUnavailable as error:
+            return str(error)
+        return None if self.worker.lease.is_held() else "no heartbeat for too long"
+
+    def intake_problem(self) -> str | None:
+        """Why no messages are read right now; None when they are."""
+        return self.consumer.problem()
+
+    @property
+    def _grace(self) -> timedelta:
+        return self._options.engine.grace
+
+
+@asynccontextmanager
+async def open_app(options: Options, overrides: Overrides = Overrides()) -> AsyncIterator[App]:
+    """A worker with its connections open; they are closed at the end, in reverse.
+
+    Waits for as long as PostgreSQL or Kafka are not there, and says so.
+
+    Raises:
+        OperatorError: settings, schema or an agent's declaration are wrong.
+    """
+    async with AsyncExitStack() as stack:
+        database = Database(options.database)
+        await patiently("PostgreSQL", database.open)
+        stack.push_async_callback(database.close)
+        await check_schema(options.database.url)
+        created = await patiently("Kafka", lambda: ensure_topics(options.bus))
+        if created:
+            log.info("topics created", topics=list(created))
+        await add_agents(database, options)
+
+        catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
+        planner = overrides.planner or await _open_planner(stack, options, overrides, catalogue)
+        app = await _wire(stack, database, options, planner=planner, catalogue=catalogue)
+        yield app
+
+
+async def _open_planner(
+    stack: AsyncExitStack, options: Options, overrides: Overrides, catalogue: CachedCatalogue
+) -> Planner:
+    client = model_http_client(timeout_seconds=options.model.timeout_seconds)
+    stack.push_async_callback(client.aclose)
+    return AgenticPlanner(
+        build_model(options.model, client=client),
+        catalogue=catalogue,
+        model_options=options.model,
+        options=options.agentic,
+        on_turn=overrides.on_turn,
+    )
+
+
+async def _wire(
+    stack: AsyncExitStack,
+    database: Database,
+    options: Options,
+    *,
+    planner: Planner,
+    catalogue: CachedCatalogue,
+) -> App:
+    client = agent_http_client()
+    stack.push_async_callback(client.aclose)
+    wiring = _Wiring(catalogue)
+    notices = Notices(database, heard=wiring.heard)
+    http = HttpCaller(client, environ=options.environ, may_send=wiring.may_send)
+    worker = Worker(
+        database,
+        options.engine,
+        planner=planner,
+        caller=LimitedCaller(Callers({"http": http})),
+        agents=catalogue.agents,
+        journaled=wiring.journaled,
+    )
+    relay = Relay(
+        database,
+        options.bus,
+        worker=lambda: worker.id,
+        lease=options.engine.lease,
+        is_alive=worker.lease.is_held,
+    )
+    consumer = Consumer(
+        database,
+        options.bus,
+        worker=lambda: worker.id,
+        room=worker.room,
+        ingested=wiring.ingested,
+    )
+    wiring.connect(worker, relay, notices)
+    await patiently("PostgreSQL", worker.open)
+    stack.push_async_callback(worker.close)
+    return App(
+        options, database=database, worker=worker, consumer=consumer, relay=relay, notices=notices
+    )
+
+
+class _Wiring:
+    """Wake-ups between parts that may not see each other."""
+
+    def __init__(self, catalogue: CachedCatalogue) -> None:
+        self._catalogue = catalogue
+        self._worker: Worker | None = None
+        self._relay: Relay | None = None
+        self._notices: Notices | None = None
+
+    def connect(self, worker: Worker, relay: Relay, notices: Notices) -> None:
+        self._worker, self._relay, self._notices = worker, relay, notices
+
+    def may_send(self) -> bool:
+        return self._worker is not None and self._worker.lease.is_held()
+
+    def journaled(self) -> None:
+        """Something was written for Kafka: whoever leads the relay sends it."""
+        assert self._relay is not None
+        assert self._notices is not None
+        if self._relay.is_leader:
+            self._relay.wake()
+        else:
+            self._notices.flag(Notice.OUTBOX)
+
+    def ingested(self, ingested: Ingested) -> None:
+        assert self._worker is not None
+        assert self._notices is not None
+        self._worker.ingested(ingested)
+        self.journaled()
+        if ingested.left_ready:
+            self._notices.flag(Notice.RUNNABLE)
+
+    def heard(self, notice: Notice) -> None:
+        assert self._worker is not None
+        assert self._relay is not None
+        match notice:
+            case Notice.RUNNABLE:
+                self._worker.wake()
+            case Notice.OUTBOX:
+                self._relay.wake()
+            case Notice.AGENTS:
+                self._catalogue.invalidate()
+
+
+async def patiently(what: str, action: Callable[[], Awaitable[T]]) -> T:
+    """Does it as soon as it can be done: errors that pass are waited out, and told.
+
+    Raises:
+        OrchestratorError: one that waiting does not mend.
+    """
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait = round(state.next_action.sleep if state.next_action else 0, 1)
+        log.warning("waiting", waits_for=what, error=str(error), next_try_seconds=wait)
+
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception(_passes),
+        wait=wait_random_exponential(multiplier=0.5, max=WAIT_CAP_SECONDS),
+        before_sleep=tell,
+        reraise=True,
+    ):
+        with attempt:
+            return await action()
+    raise AssertionError("it retries until it returns or raises")
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, OrchestratorError) and error.retryable
+
+
+async def check_schema(url: str) -> None:
+    """Refuses to work on tables that this release does not know.
+
+    Raises:
+        SchemaMismatch: the migrations have to be run first.
+    """
+    found, needed = await migrations.current(url), migrations.head()
+    if found == needed:
+        return
+    if found is not None and not migrations.is_known(found):
+        # During a rolling upgrade the schema is ahead of the old workers; it only ever grows.
+        log.warning("the database is at a later schema than this release", revision=found)
+        return
+    has = "no schema yet" if found is None else f"the schema of revision {found}"
+    raise SchemaMismatch(
+        f"the database has {has}, this release needs {needed}: run `orchestrator migrate`"
+    )
+
+
+async def add_agents(database: Database, options: Options) -> None:
+    """Registers the agents of the folder in `agents_dir`; those that are there already stay."""
+    if options.agents_dir is None:
+        return
+    changed = False
+    for agent in load_folder(options.agents_dir, options.environ):
+        outcome = await stored_agents.put(
+            database, dump(agent), tenant=agent.tenant, agent=agent.id
+        )
+        if outcome != "unchanged":
+            changed = True
+            log.info("agent registered", agent=agent.id, endpoint=agent.endpoint, was=outcome)
+    if changed:
+        await notify(database, Notice.AGENTS)
+
+
+async def load_agents(database: Database, environ: Mapping[str, str]) -> Sequence[Agent]:
+    """The catalogue as PostgreSQL has it; an entry that can't be read is left out, and told."""
+    found = []
+    for declaration in await stored_agents.declarations(database):
+        try:
+            found.append(parse(declaration, source="the table agents", environ=environ))
+        except OrchestratorError as error:
+            log.error("agent can't be used", agent=declaration.get("id"), error=str(error))
+    return found

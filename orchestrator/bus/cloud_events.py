@@ -1,0 +1,100 @@
+"""CloudEvents 1.0 over Kafka, by hand: structured, binary or not at all, in; binary out."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.bus.decoding import decode, kind_of, shown
+from orchestrator.bus.headers import Headers, first
+from orchestrator.domain.errors import InvalidMessage
+from orchestrator.domain.json import JsonObject
+
+JSON_TYPE = "application/json"
+EVENT_TYPE = "application/cloudevents"
+BATCH_TYPE = "application/cloudevents-batch"
+REQUIRED = ("specversion", "id", "source", "type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """The data of a message, and the CloudEvents attributes where there were any."""
+
+    data: JsonObject
+    id: str | None = None
+    source: str | None = None
+
+
+def unwrap(value: bytes | None, headers: Headers, *, max_bytes: int) -> Envelope:
+    """The message in the value, whichever mode it came in.
+
+    Raises:
+        InvalidMessage: the value can't be used, or says that it is a CloudEvent and is none.
+    """
+    content_type = (first(headers, "content-type") or "").strip().lower()
+    if content_type.startswith(BATCH_TYPE):
+        raise InvalidMessage(
+            "schema", f"content-type {shown(content_type)}: send one CloudEvent a message, no batch"
+        )
+    if content_type.startswith(EVENT_TYPE):
+        return _structured(decode(value, max_bytes=max_bytes), max_bytes=max_bytes)
+    attributes = {name: first(headers, f"ce_{name}") for name in REQUIRED}
+    if any(attribute is None for attribute in attributes.values()):
+        return Envelope(data=decode(value, max_bytes=max_bytes))
+    _check_version(attributes["specversion"])
+    return Envelope(
+        data=decode(value, max_bytes=max_bytes), id=attributes["id"], source=attributes["source"]
+    )
+
+
+def binary_headers(*, id: str, source: str, type: str, time: datetime, subject: str) -> Headers:  # noqa: A002 - CloudEvents' own words
+    """The attributes as headers, for a value that is plain JSON."""
+    return (
+        ("ce_specversion", "1.0"),
+        ("ce_id", id),
+        ("ce_source", source),
+        ("ce_type", type),
+        ("ce_time", time.isoformat()),
+        ("ce_subject", subject),
+        ("content-type", JSON_TYPE),
+    )
+
+
+def _structured(event: JsonObject, *, max_bytes: int) -> Envelope:
+    for name in REQUIRED:
+        attribute = event.get(name)
+        if not isinstance(attribute, str) or not attribute:
+            raise InvalidMessage(
+                "schema",
+                f"CloudEvents attribute {name!r} is {shown(attribute)}: expected a text",
+            )
+    _check_version(str(event["specversion"]))
+    return Envelope(
+        data=_data(event, max_bytes=max_bytes), id=str(event["id"]), source=str(event["source"])
+    )
+
+
+def _data(event: JsonObject, *, max_bytes: int) -> JsonObject:
+    if "data_base64" in event:
+        encoded = event["data_base64"]
+        try:
+            decoded = base64.b64decode(encoded if isinstance(encoded, str) else "-", validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidMessage(
+                "schema", f"CloudEvents 'data_base64' is {shown(encoded)}: expected base64"
+            ) from error
+        return decode(decoded, max_bytes=max_bytes)
+    data = event.get("data")
+    if not isinstance(data, dict):
+        raise InvalidMessage(
+            "schema",
+            f"CloudEvents 'data' is {kind_of(data)}, {shown(data)}: expected an object",
+        )
+    return data
+
+
+def _check_version(version: str | None) -> None:
+    if version is None or not version.startswith("1."):
+        raise InvalidMessage(
+            "schema", f"CloudEvents 'specversion' is {shown(version)}: expected '1.0'"
+        )

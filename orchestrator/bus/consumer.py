@@ -1,0 +1,144 @@
+"""Kafka → PostgreSQL, for as long as the process lives: joins the group, and joins it again.
+
+Promise: a message whose position moved is in PostgreSQL, once, whoever read it how often.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from orchestrator.bus.connection import client_arguments, kafka_errors
+from orchestrator.bus.ingest import Engine
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.outage import Outage, rest
+from orchestrator.bus.session import Session
+from orchestrator.bus.topics import cluster_id, ensure_topics
+from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
+from orchestrator.store.database import Database
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+LEAVE_SECONDS = 8.0
+"""How long leaving the group may take: a frozen broker must not keep the process from ending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerState:
+    """For the readiness probe and for people."""
+
+    is_joined: bool = False
+    partitions: tuple[str, ...] = ()
+    """What is read here, as `topic/partition`."""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.is_joined and not self.problems
+
+
+class Consumer:
+    """`run` until `stop`."""
+
+    def __init__(self, database: Database, options: BusOptions, *, engine: Engine) -> None:
+        self._database = database
+        self._options = options
+        self._engine = engine
+        self._stopping = asyncio.Event()
+        self._outage = Outage("Kafka", during="intake")
+        self._session: Session | None = None
+        self._has_joined = False
+
+    def stop(self) -> None:
+        """Ends intake: what is read is written, offsets are committed, the group is left."""
+        self._stopping.set()
+
+    @property
+    def state(self) -> ConsumerState:
+        session = self._session
+        if session is None:
+            problem = self._outage.reason
+            return ConsumerState(problems=(problem,) if problem else ())
+        assignment = session.assignment
+        reasons = (session.postgres.reason, session.brokers.reason)
+        waiting = () if not assignment.unplaced else ("some partitions have no position yet",)
+        return ConsumerState(
+            is_joined=assignment.is_joined,
+            partitions=tuple(f"{p.topic}/{p.partition}" for p in sorted(assignment.positions)),
+            problems=(
+                *(reason for reason in reasons if reason),
+                *(gap.text for gap in assignment.gaps.values()),
+                *waiting,
+            ),
+        )
+
+    async def run(self) -> None:
+        """Returns after `stop`.
+
+        Raises:
+            InvalidSettings: before the first success, where trying again would not help.
+        """
+        while not self._stopping.is_set():
+            try:
+                await self._live()
+            except KafkaUnavailable as error:
+                await rest(self._outage.failed(error), until=self._stopping)
+            except InvalidSettings as error:
+                # What worked may have been withdrawn for a moment (an ACL, a password).
+                if not self._has_joined:
+                    raise
+                await rest(self._outage.failed(error), until=self._stopping)
+
+    async def _live(self) -> None:
+        await ensure_topics(self._options)
+        cluster = await cluster_id(self._options)
+        consumer = new_consumer(self._options)
+        session = Session(
+            consumer,
+            database=self._database,
+            options=self._options,
+            engine=self._engine,
+            cluster_id=cluster,
+            stopping=self._stopping,
+        )
+        try:
+            with kafka_errors("join the group"):
+                await consumer.start()
+                consumer.subscribe(self._options.topics.inputs, listener=session.assignment)
+            self._session = session
+            while not self._stopping.is_set():
+                await session.step()
+                if session.assignment.is_joined:
+                    self._has_joined = True
+                    self._outage.is_over()
+        finally:
+            self._session = None
+            await _leave(consumer, session)
+
+
+async def _leave(consumer: AIOKafkaConsumer, session: Session) -> None:
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await session.close()
+            await consumer.stop()
+    except TimeoutError:
+        log.warning("group_not_left", reason=f"Kafka did not answer within {LEAVE_SECONDS} s")
+
+
+def new_consumer(options: BusOptions) -> AIOKafkaConsumer:
+    """A consumer of the group that never follows Kafka's own positions: PostgreSQL has ours."""
+    return AIOKafkaConsumer(
+        **client_arguments(options),
+        group_id=options.group_id,
+        enable_auto_commit=False,
+        # aiokafka's default would silently skip to the end where Kafka's log begins after us.
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        partition_assignment_strategy=(StickyPartitionAssignor,),
+        session_timeout_ms=int(options.session_timeout_seconds * 1000),
+        heartbeat_interval_ms=int(options.session_timeout_seconds * 300),
+        max_poll_records=options.batch_messages,
+        fetch_max_bytes=2 * options.batch_bytes,
+    )

@@ -1,0 +1,233 @@
+"""The fields of a message on `tasks` and on `events`, and what each of them has to be.
+
+Unknown fields are refused, with the known ones named: a mistyped `requiered_fields` would be lost
+silently else. `metadata` takes whatever else a sender wants to say. A field that is null is a field
+that is absent.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from orchestrator.bus.decoding import shown
+from orchestrator.domain.errors import InvalidMessage
+from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT
+from orchestrator.domain.json import JsonObject
+
+MAX_ID, MAX_NAME, MAX_FIELDS, MAX_SHOWN_ERRORS = 200, 100, 100, 5
+SUPPORTED_KINDS = ("agentic",)
+RESERVED_EVENT_TYPES = ("task", TIMEOUT)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("unprintable")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("blank")
+    return text
+
+
+def _object(value: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise ValueError("no object")  # noqa: TRY004 - pydantic turns no TypeError into its own
+    return value
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("twice")
+    return names
+
+
+def _instant(value: object) -> datetime:
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise ValueError("no time")
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError("no offset")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("not in the years 1 to 9999") from error
+
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
+FieldName = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_not_blank)]
+Object = Annotated[JsonObject, PlainValidator(_object), WithJsonSchema({"type": "object"})]
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
+PriorityName = Literal["high", "normal", "low"]
+Positive = Annotated[int, Field(gt=0, lt=2**31)]
+
+_TEXT = f"a text of 1 to {MAX_ID} printable characters"
+_NAME = f"a text of 1 to {MAX_NAME} printable characters"
+_OBJECT = "an object"
+_POSITIVE = "a number from 1"
+EXPECTED = {
+    "task_id": _TEXT,
+    "task_description": "a text that is not blank",
+    "required_fields": f"a list of at most {MAX_FIELDS} distinct texts that are not blank",
+    "event_data": _OBJECT,
+    "kind": _NAME,
+    "flow_id": "null (flows are not supported yet)",
+    "priority": "'high', 'normal' or 'low'",
+    "deadline": "a time with its offset (RFC 3339), like 2030-01-31T12:00:00Z",
+    "budget_tokens": _POSITIVE,
+    "tenant": _NAME,
+    "metadata": _OBJECT,
+    "event_type": _NAME,
+    "event_id": _TEXT,
+    "step": _POSITIVE,
+    "call": _POSITIVE,
+    "status": "'success', 'error' or 'input_required'",
+    "output": _OBJECT,
+    "error_message": "a text",
+    "retryable": "true or false",
+    "usage": _OBJECT,
+}
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def read(cls, data: JsonObject) -> Self:
+        """The message, checked.
+
+        Raises:
+            InvalidMessage: `schema`, with every field that is wrong, and what it should be.
+        """
+        present = {name: value for name, value in data.items() if value is not None}
+        try:
+            return cls.model_validate(present)
+        except ValidationError as error:
+            text = explain(error.errors(include_url=False), known=cls.model_fields)
+            raise InvalidMessage("schema", text) from error
+
+
+class TaskMessage(_Message):
+    """A value on `tasks`. Only `task_description` is needed."""
+
+    task_id: Id | None = None
+    task_description: Annotated[str, AfterValidator(_not_blank)]
+    required_fields: Names = []
+    event_data: Object = {}
+    kind: Name = "agentic"
+    flow_id: None = None
+    priority: PriorityName = "normal"
+    deadline: Instant | None = None
+    budget_tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    tenant: Name = "default"
+    metadata: Object = {}
+
+
+class EventMessage(_Message):
+    """A value on `events`. Only `task_id` is needed."""
+
+    task_id: Id
+    event_type: Name = DATA
+    event_id: Id | None = None
+    step: Positive | None = None
+    """With `call`: which call of the task's journal this answers."""
+    call: Positive | None = None
+    event_data: Object = {}
+    task_description: Annotated[str, AfterValidator(_not_blank)] | None = None
+    required_fields: Names | None = None
+    kind: Name | None = None
+    flow_id: None = None
+    priority: PriorityName | None = None
+    deadline: Instant | None = None
+    budget_tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    tenant: Name | None = None
+    metadata: Object | None = None
+    # What an agent's answer consists of: for `agent_result` alone.
+    status: Literal["success", "error", "input_required"] | None = None
+    output: Object | None = None
+    error_message: str | None = None
+    retryable: bool | None = None
+    usage: Object | None = None
+
+    @property
+    def payload(self) -> JsonObject:
+        """What the task is told: the event's data, and the other fields that say something."""
+        told = self.model_dump(
+            mode="json",
+            exclude_none=True,
+            exclude={"task_id", "event_type", "event_id", "step", "call", "event_data"}
+            | {"kind", "flow_id", "tenant", "priority", "deadline", "budget_tokens"},
+        )
+        return {**told, **self.event_data}
+
+
+RESULT_FIELDS = ("status", "output", "error_message", "retryable", "usage")
+
+
+def check_kind(message: TaskMessage) -> None:
+    if message.kind not in SUPPORTED_KINDS:
+        raise InvalidMessage(
+            "schema",
+            f"kind {message.kind!r} is not supported yet; supported: {', '.join(SUPPORTED_KINDS)}",
+        )
+
+
+def check_event(message: EventMessage) -> None:
+    if message.event_type in RESERVED_EVENT_TYPES:
+        raise InvalidMessage(
+            "schema", f"event_type {message.event_type!r} is reserved: send another, or none"
+        )
+    if message.event_type == AGENT_RESULT:
+        absent = [name for name in ("step", "call") if getattr(message, name) is None]
+        if absent:
+            raise InvalidMessage(
+                "schema",
+                f"{' and '.join(absent)}: missing, expected with event_type 'agent_result' the "
+                "numbers of the call that it answers",
+            )
+        return
+    for name in RESULT_FIELDS:
+        if getattr(message, name) is not None:
+            raise InvalidMessage(
+                "schema",
+                f"{name} belongs to event_type 'agent_result', not to {message.event_type!r}: "
+                "put data into event_data",
+            )
+
+
+def explain(errors: Iterable[Any], *, known: Iterable[str]) -> str:
+    """Pydantic's findings in our words: one clause a field, the first few of them."""
+    clauses = list(dict.fromkeys(_clause(error, list(known)) for error in errors))
+    more = len(clauses) - MAX_SHOWN_ERRORS
+    shown_clauses = clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else [])
+    return "; ".join(shown_clauses)
+
+
+def _clause(error: Any, known: list[str]) -> str:
+    field = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        close = get_close_matches(field, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown field {shown(field)}: {hint}known are {', '.join(known)}"
+    expected = EXPECTED[field]
+    if error["type"] == "missing":
+        return f"{field}: missing, expected {expected}"
+    place = field + "".join(f"[{part}]" for part in error["loc"][1:] if isinstance(part, int))
+    return f"{place}: got {shown(error['input'])}, expected {expected}"

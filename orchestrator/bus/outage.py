@@ -1,0 +1,51 @@
+"""One line when something goes away, one when it is back: never one an attempt."""
+
+import asyncio
+import random
+import time
+
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+FIRST_DELAY_SECONDS = 0.1
+MAX_DELAY_SECONDS = 5.0
+
+
+class Outage:
+    """Of one thing, "PostgreSQL" or "Kafka", as one part sees it."""
+
+    def __init__(self, what: str, *, during: str) -> None:
+        self._what = what
+        self._during = during
+        self._since: float | None = None
+        self._attempts = 0
+        self.reason: str | None = None
+        """Why it is not there; None while it is."""
+
+    def failed(self, error: Exception) -> float:
+        """Notes a failed attempt; answers how many seconds to wait before the next."""
+        self.reason = str(error)
+        if self._since is None:
+            self._since = time.monotonic()
+            log.warning("unavailable", what=self._what, during=self._during, reason=self.reason)
+        ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(self._attempts, 10))
+        self._attempts += 1
+        return ceiling * random.uniform(0.5, 1.0)
+
+    def is_over(self) -> None:
+        """Notes that it answered."""
+        if self._since is None:
+            return
+        seconds = round(time.monotonic() - self._since, 1)
+        log.info("available_again", what=self._what, during=self._during, after_seconds=seconds)
+        self._since, self._attempts, self.reason = None, 0, None
+
+
+async def rest(seconds: float, *, until: asyncio.Event) -> None:
+    """Sleeps; ends at once when `until` is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await until.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,98 @@
+"""The topics: made on demand, and the cluster that they are in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import errors as kafka
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from orchestrator.bus.connection import check, client_arguments, kafka_errors
+from orchestrator.bus.options import PREFIX, BusOptions
+from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
+
+LETTER_OVERHEAD_BYTES = 64 * 1024
+"""By how much a dead letter may exceed the message in it."""
+
+
+@asynccontextmanager
+async def admin(options: BusOptions) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client that is closed again.
+
+    Raises:
+        InvalidSettings, KafkaUnavailable: see `connection.check`.
+    """
+    client = AIOKafkaAdminClient(**client_arguments(options))
+    try:
+        try:
+            with kafka_errors("connect"):
+                await client.start()
+        except KafkaUnavailable:
+            await check(options)  # says why, where the broker said so
+            raise
+        yield client
+    finally:
+        await client.close()
+
+
+async def missing_topics(options: BusOptions) -> tuple[str, ...]:
+    """Which of our topics the cluster does not have."""
+    async with admin(options) as client:
+        with kafka_errors("list the topics"):
+            present = set(await client.list_topics())
+    return tuple(name for name in options.topics.all if name not in present)
+
+
+async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
+    """Creates what is missing; answers what it created.
+
+    Raises:
+        InvalidSettings: a topic is missing and may not be created.
+    """
+    missing = await missing_topics(options)
+    if not missing:
+        return ()
+    if not options.create_topics:
+        raise InvalidSettings(
+            f"Kafka has no topic {', '.join(map(repr, missing))}: create it with `orchestrator "
+            f"topics create`, or set {PREFIX}CREATE_TOPICS=true"
+        )
+    await create_topics(options, missing)
+    return missing
+
+
+async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
+    """Creates these topics; one that is there already is left as it is."""
+    async with admin(options) as client:
+        with kafka_errors("create topics"):
+            response = await client.create_topics([_new_topic(options, n) for n in names])
+            for name, code, *rest in response.topic_errors:
+                error = kafka.for_code(code)
+                if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
+                    raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
+
+
+def _new_topic(options: BusOptions, name: str) -> NewTopic:
+    configs = {}
+    if options.retention is not None:
+        configs["retention.ms"] = str(int(options.retention.total_seconds() * 1000))
+    if name == options.topics.dead_letters:
+        # A letter is its original and why it is here: larger than the largest that came in.
+        largest = max(options.max_message_bytes, options.max_publish_bytes)
+        configs["max.message.bytes"] = str(largest + LETTER_OVERHEAD_BYTES)
+    # aiokafka wants the empty mapping exactly where the broker is to choose.
+    assignments: dict[int, list[int]] | None = {} if options.replication == -1 else None
+    return NewTopic(
+        name=name,
+        num_partitions=options.partitions,
+        replication_factor=options.replication,
+        replica_assignments=assignments,
+        topic_configs=configs,
+    )
+
+
+async def cluster_id(options: BusOptions) -> str:
+    """The cluster's own id: offsets mean something only together with it."""
+    async with admin(options) as client:
+        with kafka_errors("ask for the cluster's id"):
+            described = await client.describe_cluster()
+    return str(described["cluster_id"])

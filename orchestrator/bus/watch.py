@@ -1,0 +1,81 @@
+"""Lag, and the watchdog: a consumer that stands still beside unread messages is built anew."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.rebalance import Assignment
+from orchestrator.domain.errors import KafkaUnavailable
+from orchestrator.telemetry import metrics
+
+INTERVAL_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
+
+
+class Watch:
+    """Of one consumer; `check` costs nothing between its intervals."""
+
+    def __init__(
+        self, consumer: AIOKafkaConsumer, assignment: Assignment, options: BusOptions
+    ) -> None:
+        self._consumer = consumer
+        self._assignment = assignment
+        self._patience = options.stalled_after_seconds
+        self._progress = time.monotonic()
+        self._checked = time.monotonic()
+        self._shown: set[TopicPartition] = set()
+
+    def progressed(self, partitions: Mapping[TopicPartition, int]) -> None:
+        if partitions:
+            self._progress = time.monotonic()
+
+    async def check(self, *, is_paused: bool) -> None:
+        """Shows the lag.
+
+        Raises:
+            KafkaUnavailable: there are messages, and none came for a long time.
+        """
+        now = time.monotonic()
+        if is_paused or not self._assignment.positions:
+            self._progress = now  # standing still on purpose
+        if now - self._checked < INTERVAL_SECONDS:
+            return
+        self._checked = now
+        self._show()
+        if now - self._progress > self._patience and await self._has_more():
+            raise KafkaUnavailable(
+                f"Kafka: no message came for {self._patience:g} s although there are some: "
+                "the consumer is built anew"
+            )
+
+    def close(self) -> None:
+        """No partition is ours any more: their lag is another's to show."""
+        self._remove(self._shown)
+
+    def _show(self) -> None:
+        placed = set(self._assignment.positions)
+        self._remove(self._shown - placed)
+        self._shown = placed
+        for partition, position in self._assignment.positions.items():
+            if partition in self._consumer.assignment():
+                # Kafka tells it with each answer; None before the first.
+                end = self._consumer.highwater(partition) or position
+                metrics.KAFKA_LAG.labels(*partition).set(max(0, end - position))
+
+    def _remove(self, partitions: set[TopicPartition]) -> None:
+        for partition in partitions:
+            metrics.KAFKA_LAG.remove(*map(str, partition))
+
+    async def _has_more(self) -> bool:
+        positions = dict(self._assignment.positions)
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                ends = await self._consumer.end_offsets(list(positions))
+        except (KafkaError, TimeoutError):
+            return False  # an absent broker is no stalled consumer
+        self._progress = time.monotonic()
+        return any(ends[p] > position for p, position in positions.items())

@@ -1,0 +1,181 @@
+"""`orchestrator agents`: the catalogue in PostgreSQL; running workers see a change at once."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
+from orchestrator.agents.health import AgentHealth, health
+from orchestrator.agents.http import agent_http_client
+from orchestrator.cli.output import AsJson, console, note, print_json, shortened, table
+from orchestrator.cli.session import settings_for, with_database
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.errors import NotFound
+from orchestrator.store import agents as stored
+from orchestrator.store.database import Database
+from orchestrator.store.notices import Notice, notify
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The agent's id.")]
+Tenant = Annotated[str, typer.Option(help="Whose agent.")]
+
+
+@app.callback()
+def _agents() -> None:
+    """Add, list, show, remove and check agents."""
+
+
+@app.command()
+def add(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="YAML or JSON files, or folders.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Add agents, or change those that are there; nothing is changed if one file is wrong."""
+    environ = settings_for("database").environ
+    declared = [agent for path in files for agent in _declared(path, environ)]
+
+    async def put(database: Database) -> dict[str, str]:
+        outcomes: dict[str, str] = {
+            agent.id: await stored.put(database, dump(agent), tenant=agent.tenant, agent=agent.id)
+            for agent in declared
+        }
+        await notify(database, Notice.AGENTS)
+        return outcomes
+
+    outcomes = with_database(put)
+    if as_json:
+        print_json([{"id": agent, "outcome": outcome} for agent, outcome in outcomes.items()])
+        return
+    for agent, outcome in outcomes.items():
+        typer.echo(f"agent {agent}: {outcome}")
+
+
+def _declared(path: Path, environ: Mapping[str, str]) -> list[Agent]:
+    return load_folder(path, environ) if path.is_dir() else [load_file(path, environ)]
+
+
+async def _all(database: Database) -> list[Agent]:
+    # What is stored has its variables filled in already.
+    documents = await stored.declarations(database)
+    return [parse(document, source="the catalogue", environ={}) for document in documents]
+
+
+async def _one(database: Database, agent_id: str, tenant: str) -> Agent:
+    for agent in await _all(database):
+        if (agent.tenant, agent.id) == (tenant, agent_id):
+            return agent
+    raise _no_such(agent_id, tenant)
+
+
+def _no_such(agent_id: str, tenant: str) -> NotFound:
+    whose = "" if tenant == "default" else f" of tenant {tenant!r}"
+    return NotFound(
+        f"there is no agent {agent_id!r}{whose}; `orchestrator agents list` shows those there are"
+    )
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """Every agent that the model can choose from."""
+    agents = with_database(_all)
+    if as_json:
+        print_json([dump(agent) for agent in agents])
+        return
+    if not agents:
+        note("no agents; add one: orchestrator agents add FILE")
+        return
+    rows = (
+        (
+            agent.id,
+            agent.tenant,
+            agent.protocol,
+            agent.endpoint,
+            shortened(", ".join(agent.output_fields), 40),
+            shortened(agent.description, 60),
+        )
+        for agent in agents
+    )
+    console().print(
+        table(("AGENT", "TENANT", "PROTOCOL", "ENDPOINT", "FIELDS", "DESCRIPTION"), rows)
+    )
+
+
+@app.command()
+def show(agent_id: Id, *, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    """One agent's declaration, as a file that can be edited and added again."""
+    agent = with_database(lambda database: _one(database, agent_id, tenant))
+    if as_json:
+        print_json(dump(agent))
+    else:
+        typer.echo(dump_yaml(agent), nl=False)
+
+
+@app.command()
+def remove(agent_id: Id, *, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    """Take an agent out of the catalogue; calls that are under way end as usual."""
+
+    async def work(database: Database) -> None:
+        if not await stored.remove(database, tenant=tenant, agent=agent_id):
+            raise _no_such(agent_id, tenant)
+        await notify(database, Notice.AGENTS)
+
+    with_database(work)
+    if as_json:
+        print_json({"id": agent_id, "outcome": "removed"})
+    else:
+        typer.echo(f"agent {agent_id}: removed")
+
+
+@app.command()
+def check(
+    agent_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="The agent's id; all where none is given.")
+    ] = None,
+    *,
+    tenant: Tenant = "default",
+    as_json: AsJson = False,
+) -> None:
+    """Ask agents whether they are ready; exit 1 if one is not."""
+
+    async def work(database: Database) -> list[tuple[Agent, AgentHealth]]:
+        if agent_id is None:
+            agents = await _all(database)
+        else:
+            agents = [await _one(database, agent_id, tenant)]
+        return await _health_of(agents)
+
+    found = with_database(work)
+    if as_json:
+        print_json([{"id": agent.id, "tenant": agent.tenant, "health": h} for agent, h in found])
+    elif found:
+        rows = ((a.id, _verdict(h), f"{h.duration_ms} ms", _remark(h)) for a, h in found)
+        console().print(table(("AGENT", "READY", "TOOK", "SAYS"), rows))
+    else:
+        note("no agents")
+    if not all(h.ready for _, h in found):
+        raise typer.Exit(1)
+
+
+async def _health_of(agents: list[Agent]) -> list[tuple[Agent, AgentHealth]]:
+    async with agent_http_client() as client:
+        answers = await asyncio.gather(*(health(client, agent) for agent in agents))
+    return list(zip(agents, answers, strict=True))
+
+
+def _verdict(found: AgentHealth) -> Text:
+    return Text("yes", style="green") if found.ready else Text("no", style="red")
+
+
+def _remark(found: AgentHealth) -> str:
+    if found.error:
+        return found.error
+    version = f"version {found.version}" if found.version else ""
+    return "; ".join(part for part in (version, ", ".join(found.capabilities)) if part)

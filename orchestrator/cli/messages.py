@@ -1,0 +1,155 @@
+"""What `publish` sends: messages made from options or from the lines of a file, checked before.
+
+Pure: nothing is sent from here.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from orchestrator.bus.contract import EventMessage, TaskMessage, check_event, check_kind
+from orchestrator.domain.errors import InvalidMessage
+from orchestrator.domain.json import JsonObject, JsonValue
+
+TopicKind = Literal["tasks", "events"]
+
+LINE_FIELDS = frozenset({"topic", "key", "value", "raw"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message as it will be sent."""
+
+    topic: TopicKind
+    key: str | None
+    value: bytes | None
+    task_id: str | None
+    """For people; None where it can't be known."""
+
+
+def field_values(pairs: Iterable[str]) -> JsonObject:
+    """The object that `--data` options give: each is `name=value`, or a JSON object.
+
+    A value that is JSON is what it says (`3`, `true`, `[1]`); any other is a text.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    found: JsonObject = {}
+    for pair in pairs:
+        if pair.lstrip().startswith("{"):
+            found |= _json_object(pair)
+            continue
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise ValueError(f"{pair!r} is neither name=value nor a JSON object")
+        found[name] = _value(text)
+    return found
+
+
+def _json_object(text: str) -> JsonObject:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{text!r} is not JSON: {error}") from error
+    assert isinstance(found, dict), "it begins with a brace"
+    return found
+
+
+def _value(text: str) -> JsonValue:
+    try:
+        found: JsonValue = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return found
+
+
+def task_message(fields: JsonObject) -> Outgoing:
+    """A task; without an id it gets one, so that it can be printed and an event can name it.
+
+    Raises:
+        InvalidMessage: a field is wrong, missing or unknown.
+    """
+    present = {name: value for name, value in fields.items() if value is not None}
+    complete: JsonObject = {"task_id": str(uuid.uuid4()), **present}
+    check_kind(TaskMessage.read(complete))
+    return _outgoing("tasks", complete)
+
+
+def event_message(fields: JsonObject) -> Outgoing:
+    """An event.
+
+    Raises:
+        InvalidMessage: a field is wrong, missing or unknown.
+    """
+    present = {name: value for name, value in fields.items() if value is not None}
+    check_event(EventMessage.read(present))
+    return _outgoing("events", present)
+
+
+def _outgoing(topic: TopicKind, fields: JsonObject) -> Outgoing:
+    task_id = str(fields["task_id"])
+    return Outgoing(topic=topic, key=task_id, value=orjson.dumps(fields), task_id=task_id)
+
+
+def lines_of(lines: Iterable[bytes]) -> Iterator[Outgoing | str]:
+    """For each line that is not empty its message, or what is wrong with it and where.
+
+    A line is a task message's value, or `{"topic": "tasks" | "events", "key"?, "value"}`. With
+    `raw` (a text) in the place of `value`, exactly that is sent, whatever it is.
+    """
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            yield _line(line)
+        except (ValueError, InvalidMessage) as error:
+            yield f"line {number}: {error}"
+
+
+def _line(line: bytes) -> Outgoing:
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError("expected a JSON object")  # noqa: TRY004 - what is wrong is the text
+    return _addressed(document) if "topic" in document else task_message(document)
+
+
+def _addressed(document: JsonObject) -> Outgoing:
+    unknown = sorted(set(document) - LINE_FIELDS)
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}; known are topic, key, value and raw")
+    if ("value" in document) == ("raw" in document):
+        raise ValueError("expected one of value and raw beside topic")
+    key = document.get("key")
+    if key is not None and not isinstance(key, str):
+        raise ValueError("key: expected a text")  # noqa: TRY004 - what is wrong is the text
+    topic = _topic(document["topic"])
+    if "raw" in document:
+        return Outgoing(topic=topic, key=key, value=_raw(document["raw"]), task_id=key)
+    value = document["value"]
+    if not isinstance(value, dict):
+        raise ValueError("value: expected an object")  # noqa: TRY004 - what is wrong is the text
+    made = task_message(value) if topic == "tasks" else event_message(value)
+    return made if key is None else Outgoing(
+        topic=topic, key=key, value=made.value, task_id=made.task_id
+    )
+
+
+def _topic(name: JsonValue) -> TopicKind:
+    match name:
+        case "tasks" | "events":
+            return name
+        case _:
+            raise ValueError(f"topic is {name!r}; expected 'tasks' or 'events'")
+
+
+def _raw(value: JsonValue) -> bytes | None:
+    if value is None or isinstance(value, str):
+        return None if value is None else value.encode()
+    raise ValueError("raw: expected a text, or null for a message without a value")

@@ -1,0 +1,37 @@
+"""`orchestrator migrate`: the schema of this release, or a look whether it is there."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import AsJson, print_json
+from orchestrator.cli.session import settings_for
+from orchestrator.store.migrations import head, is_current, upgrade
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Check = Annotated[
+    bool, typer.Option("--check", help="Change nothing; exit 1 if a migration is missing.")
+]
+
+
+@app.command()
+def migrate(*, check: Check = False, as_json: AsJson = False) -> None:
+    """Bring the database to this release's schema; running it again changes nothing."""
+    url = settings_for("database").database.url
+    was_current = is_current(url)
+    if not (check or was_current):
+        upgrade(url)
+    is_there = was_current or not check
+    if as_json:
+        print_json({"current": is_there, "revision": head(), "migrated": not was_current})
+    elif check:
+        typer.echo(
+            "the schema is current"
+            if is_there
+            else "migrations are missing: run `orchestrator migrate`"
+        )
+    else:
+        typer.echo(f"the schema is {'already ' if was_current else ''}at revision {head()}")
+    if not is_there:
+        raise typer.Exit(1)

@@ -1,0 +1,184 @@
+"""The environment, and `.env` below it, become each part's options; this is read once.
+
+Whatever is missing or wrong is told in one go. No part ever sees `Settings`, only its own options.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, DotEnvSettingsSource
+
+from orchestrator.bus.options import BusOptions, Security, Topics
+from orchestrator.domain.errors import InvalidSettings
+from orchestrator.engine.options import EngineOptions, TaskLimits
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.settings.checks import Need, contradictions, unknown, validated, with_secret_files
+from orchestrator.settings.variables import ENGINE, Variables
+from orchestrator.store.database import DatabaseOptions
+from orchestrator.store.database_url import checked_url
+from orchestrator.telemetry.health import HealthOptions
+from orchestrator.telemetry.logs import LogOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Each part's options; those that were not asked for are not there."""
+
+    engine: EngineOptions
+    agentic: AgenticOptions
+    logs: LogOptions
+    health: HealthOptions
+    agents_dir: Path | None
+    """A folder of declarations that is read at start."""
+    environ: Mapping[str, str] = field(repr=False)
+    """The variables themselves, for declarations that name one (signing secrets, addresses)."""
+    _database: DatabaseOptions | None = field(repr=False)
+    _bus: BusOptions | None = field(repr=False)
+    _model: ModelOptions | None = field(repr=False)
+
+    @property
+    def database(self) -> DatabaseOptions:
+        assert self._database is not None, "load_settings(needs={'database'})"
+        return self._database
+
+    @property
+    def bus(self) -> BusOptions:
+        assert self._bus is not None, "load_settings(needs={'kafka'})"
+        return self._bus
+
+    @property
+    def model(self) -> ModelOptions:
+        assert self._model is not None, "load_settings(needs={'model'})"
+        return self._model
+
+
+def load_settings(
+    environ: Mapping[str, str],
+    *,
+    needs: Iterable[Need] = ("database", "kafka", "model"),
+    env_file: Path | None = Path(".env"),
+) -> Settings:
+    """The options of every part, from `environ` and, for what it lacks, from `env_file`.
+
+    Raises:
+        InvalidSettings: variables are missing, wrong or unknown; one line for each.
+    """
+    merged = {**_file_values(env_file), **{n: v for n, v in environ.items() if v}}
+    problems = [*unknown(merged)]
+    values = with_secret_files(merged, problems)
+    variables = validated(values, problems)
+    told = {line.partition(":")[0] for line in problems}
+    found = contradictions(variables, frozenset(needs), merged)
+    problems += [line for line in found if line.partition(":")[0] not in told]
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    return _settings(variables, frozenset(needs), merged)
+
+
+def _file_values(env_file: Path | None) -> dict[str, str]:
+    if env_file is None or not env_file.is_file():
+        return {}
+    try:
+        found = DotEnvSettingsSource(
+            BaseSettings, env_file=env_file, env_file_encoding="utf-8", case_sensitive=True
+        ).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{env_file}: can't be read as UTF-8 text") from error
+    return {name: value for name, value in found.items() if value}
+
+
+def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) -> Settings:
+    return Settings(
+        engine=_engine(v),
+        agentic=AgenticOptions(max_agent_tools=v.orchestrator_model_max_agent_tools),
+        logs=LogOptions(
+            level=v.log_level, format=v.orchestrator_log_format, verbose=v.orchestrator_verbose
+        ),
+        health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
+        agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
+        environ=environ,
+        _database=_database(v) if "database" in needs else None,
+        _bus=_bus(v) if "kafka" in needs else None,
+        _model=_model(v) if "model" in needs else None,
+    )
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _database(v: Variables) -> DatabaseOptions:
+    return DatabaseOptions(
+        url=checked_url(_revealed(v.database_url) or ""),
+        pool_size=v.orchestrator_database_pool_size,
+    )
+
+
+def _bus(v: Variables) -> BusOptions:
+    retention = v.orchestrator_retention_seconds
+    return BusOptions(
+        bootstrap_servers=(v.kafka_bootstrap_servers or "").replace(" ", ""),
+        client_id=v.kafka_client_id,
+        group_id=v.kafka_group_id,
+        topics=Topics(
+            tasks=v.orchestrator_topic_tasks,
+            events=v.orchestrator_topic_events,
+            task_updates=v.orchestrator_topic_updates,
+            dead_letters=v.orchestrator_topic_dead_letters,
+        ),
+        security=Security(
+            security_protocol=v.kafka_security_protocol,
+            sasl_mechanism=v.kafka_sasl_mechanism,
+            sasl_username=v.kafka_sasl_username,
+            sasl_password=_revealed(v.kafka_sasl_password),
+            ssl_cafile=v.kafka_ssl_cafile,
+            ssl_certfile=v.kafka_ssl_certfile,
+            ssl_keyfile=v.kafka_ssl_keyfile,
+            ssl_key_password=_revealed(v.kafka_ssl_key_password),
+            ssl_check_hostname=v.kafka_ssl_check_hostname,
+        ),
+        create_topics=v.orchestrator_create_topics,
+        partitions=v.orchestrator_partitions,
+        replication=v.orchestrator_replication_factor,
+        retention=None if retention is None else timedelta(seconds=retention),
+        max_message_bytes=v.orchestrator_max_message_bytes,
+        on_gap=v.orchestrator_on_gap,
+        expected_for=timedelta(seconds=v.orchestrator_expected_seconds),
+    )
+
+
+def _model(v: Variables) -> ModelOptions:
+    return ModelOptions(
+        model=v.llm_model,
+        base_url=v.openai_base_url,
+        # Other providers' libraries read their keys themselves.
+        api_key=_revealed(v.openai_api_key) if v.llm_model.startswith("openai:") else None,
+        timeout_seconds=v.orchestrator_model_timeout_seconds,
+        temperature=v.orchestrator_model_temperature,
+        max_output_tokens=v.orchestrator_model_max_output_tokens,
+    )
+
+
+def _engine(v: Variables) -> EngineOptions:
+    return EngineOptions(
+        # In a container the process id is always the same, so a restart finds its name again;
+        # on a laptop it keeps two workers apart.
+        worker_name=v.orchestrator_worker_name or f"{socket.gethostname()}-{os.getpid()}",
+        concurrency=v.orchestrator_concurrency,
+        lease=timedelta(seconds=v.orchestrator_lease_seconds),
+        grace=timedelta(seconds=v.orchestrator_grace_seconds),
+        async_result_timeout=timedelta(seconds=v.orchestrator_agent_result_timeout_seconds),
+        dead_letters=v.orchestrator_topic_dead_letters,
+        limits=TaskLimits(
+            max_steps=v.orchestrator_max_steps,
+            max_tokens=v.orchestrator_max_tokens,
+            max_age=timedelta(seconds=v.orchestrator_max_age_seconds),
+        ),
+        agent_retry=replace(ENGINE.agent_retry, max_attempts=v.orchestrator_agent_max_attempts),
+        model_retry=replace(ENGINE.model_retry, max_attempts=v.orchestrator_model_max_attempts),
+    )
