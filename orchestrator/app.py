@@ -21,8 +21,9 @@ from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.agents.limits import LimitedCaller
 from orchestrator.agents.router import Callers
 from orchestrator.bus.consumer import Consumer
+from orchestrator.bus.ingest import Engine as IntakeEngine
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.relay import Relay
+from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import OrchestratorError, SchemaMismatch, StoreUnavailable
@@ -96,9 +97,9 @@ class App:
     async def run(self) -> None:
         """Works until `stop`, then ends intake, lets calls finish, and gives the rest back."""
         async with asyncio.TaskGroup() as group:
+            relay = group.create_task(self._relay.run(), name="relay")
             parts = [
                 group.create_task(self.worker.run(), name="worker"),
-                group.create_task(self._relay.run(), name="relay"),
                 group.create_task(self._notices.send(), name="notices out"),
                 group.create_task(self._notices.hear(), name="notices in"),
             ]
@@ -108,7 +109,8 @@ class App:
             self.consumer.stop()
             await intake
             await self.worker.drain(self._grace)
-            await self._relay.flush()
+            self._relay.stop()
+            await relay
             for part in parts:
                 part.cancel()
         log.info("stopped")
@@ -123,7 +125,10 @@ class App:
 
     def intake_problem(self) -> str | None:
         """Why no messages are read right now; None when they are."""
-        return self.consumer.problem()
+        state = self.consumer.state
+        if state.problems:
+            return "; ".join(state.problems)
+        return None if state.is_joined else "has not joined the consumer group yet"
 
     @property
     def _grace(self) -> timedelta:
@@ -193,16 +198,21 @@ async def _wire(
     relay = Relay(
         database,
         options.bus,
-        worker=lambda: worker.id,
-        lease=options.engine.lease,
-        is_alive=worker.lease.is_held,
+        identity=Identity(
+            worker=lambda: worker.id,
+            is_alive=worker.lease.is_held,
+            lease=options.engine.lease,
+        ),
     )
     consumer = Consumer(
         database,
         options.bus,
-        worker=lambda: worker.id,
-        room=worker.room,
-        ingested=wiring.ingested,
+        engine=IntakeEngine(
+            worker=lambda: worker.id,
+            room=worker.room,
+            ingested=wiring.ingested,
+            reject_more=lambda: worker.is_overloaded,
+        ),
     )
     wiring.connect(worker, relay, notices)
     await patiently("PostgreSQL", worker.open)

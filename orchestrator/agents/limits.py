@@ -55,21 +55,31 @@ class LimitedCaller:
 
     async def call(self, request: CallRequest) -> CallResult:
         gate = self._gate(request.agent)
-        started = self._clock()
-        try:
-            async with asyncio.timeout(request.timeout_seconds):
-                await gate.slots.acquire()
-        except TimeoutError:
+        admitted = await self._admitted(request, gate=gate)
+        if admitted is None:
             return _busy(
                 request,
                 why=f"all {gate.limits.concurrency} slots stayed taken "
                 f"for {request.timeout_seconds:g} s",
             )
         try:
-            left = request.timeout_seconds - (self._clock() - started)
-            return await self._paced(replace(request, timeout_seconds=left), gate=gate)
+            return await self._paced(admitted, gate=gate)
         finally:
             gate.slots.release()
+
+    async def _admitted(self, request: CallRequest, *, gate: _Gate) -> CallRequest | None:
+        """The request with the time that is left when it has its slot; None if it got none."""
+        if not gate.slots.locked():
+            await gate.slots.acquire()
+            return request
+        started = self._clock()
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                await gate.slots.acquire()
+        except TimeoutError:
+            return None
+        left = request.timeout_seconds - (self._clock() - started)
+        return replace(request, timeout_seconds=left)
 
     async def status(self, request: CallRequest) -> CallResult | None:
         return await self._caller.status(request)
@@ -108,4 +118,5 @@ def _busy(
         error=f"agent {request.agent.id!r} is busy: {why}",
         retryable=True,
         retry_after_seconds=retry_after_seconds,
+        was_sent=False,
     )

@@ -28,6 +28,10 @@ class ProducerLife:
         self._options = options
         self._producer: AIOKafkaProducer | None = None
 
+    @property
+    def is_open(self) -> bool:
+        return self._producer is not None
+
     async def current(self) -> AIOKafkaProducer:
         """The producer, started.
 

@@ -73,8 +73,7 @@ def task_message(fields: JsonObject) -> Outgoing:
     Raises:
         InvalidMessage: a field is wrong, missing or unknown.
     """
-    present = {name: value for name, value in fields.items() if value is not None}
-    complete: JsonObject = {"task_id": str(uuid.uuid4()), **present}
+    complete: JsonObject = {"task_id": str(uuid.uuid4()), **_present(fields)}
     check_kind(TaskMessage.read(complete))
     return _outgoing("tasks", complete)
 
@@ -85,9 +84,13 @@ def event_message(fields: JsonObject) -> Outgoing:
     Raises:
         InvalidMessage: a field is wrong, missing or unknown.
     """
-    present = {name: value for name, value in fields.items() if value is not None}
+    present = _present(fields)
     check_event(EventMessage.read(present))
     return _outgoing("events", present)
+
+
+def _present(fields: JsonObject) -> JsonObject:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _outgoing(topic: TopicKind, fields: JsonObject) -> Outgoing:
@@ -128,7 +131,7 @@ def _addressed(document: JsonObject) -> Outgoing:
         raise ValueError("expected one of value and raw beside topic")
     key = document.get("key")
     if key is not None and not isinstance(key, str):
-        raise ValueError("key: expected a text")  # noqa: TRY004 - what is wrong is the text
+        raise ValueError("key: expected a text")
     topic = _topic(document["topic"])
     if "raw" in document:
         return Outgoing(topic=topic, key=key, value=_raw(document["raw"]), task_id=key)
@@ -136,8 +139,10 @@ def _addressed(document: JsonObject) -> Outgoing:
     if not isinstance(value, dict):
         raise ValueError("value: expected an object")  # noqa: TRY004 - what is wrong is the text
     made = task_message(value) if topic == "tasks" else event_message(value)
-    return made if key is None else Outgoing(
-        topic=topic, key=key, value=made.value, task_id=made.task_id
+    return (
+        made
+        if key is None
+        else Outgoing(topic=topic, key=key, value=made.value, task_id=made.task_id)
     )
 
 

@@ -1,6 +1,7 @@
 """What commands have in common: settings, a database for as long as one command takes, the loop."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
@@ -14,15 +15,18 @@ T = TypeVar("T")
 
 
 def settings_for(*needs: Need) -> Settings:
-    """The settings that a command needs, from the environment and `.env`; logs only warn.
+    """The settings that a command needs, from the environment and `.env`.
 
     Raises:
         InvalidSettings: one of them is missing or wrong.
     """
     settings = load_settings(os.environ, needs=needs)
-    # A command's own output is what people came for; with LOG_LEVEL=debug they get the rest.
-    level = settings.logs.level if settings.logs.level in ("debug", "error") else "warning"
-    configure_logs(LogOptions(level=level, format=settings.logs.format))
+    if settings.logs.level == "debug":
+        configure_logs(settings.logs)
+    else:
+        # The error that ends a command says it better, and once.
+        configure_logs(LogOptions(level="error", format=settings.logs.format))
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
 
 

@@ -1,6 +1,7 @@
 """How tasks and their steps look to people: lines of a list, one task, a table of steps."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -70,19 +71,25 @@ def task_details(details: TaskDetails, *, as_of: str = "") -> RenderableType:
     facts.add_column(overflow="fold")
     for name, value in _facts(details):
         facts.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
-    heading = Text(f"context{as_of}", style="bold")
+    parts: list[RenderableType] = [facts, Text(f"\ncontext{as_of}", style="bold")]
     if details.context is None:
-        return Group(facts, heading, Text("the task did not exist then", style="dim"))
+        return Group(*parts, Text("the task did not exist then", style="dim"))
     context = Context.from_json(details.context)
     required = len(context.required_fields)
-    bar = progress_bar(collected=required - len(context.missing), required=required)
-    missing = Text(printable(f"missing: {', '.join(context.missing)}" if context.missing else ""))
-    parts: list[RenderableType] = [facts, Text("progress  ", style="bold") + bar]
-    parts += [missing] if context.missing else []
-    parts += [heading, Text(pretty(details.context))]
+    parts.append(progress_bar(collected=required - len(context.missing), required=required))
+    if context.missing:
+        parts.append(Text(printable(f"missing: {', '.join(context.missing)}")))
+    parts.append(Text(pretty(details.context)))
     if row.status is TaskStatus.COMPLETED and details.result is not None and not as_of:
-        parts += [Text("result", style="bold"), Text(pretty(details.result))]
+        parts += [Text("\nresult", style="bold"), Text(pretty(details.result))]
     return Group(*parts)
+
+
+def task_document(details: TaskDetails, steps: Sequence[StepRow]) -> dict[str, object]:
+    """The task as one flat JSON object, its steps under `steps`."""
+    facts = asdict(details)
+    row = facts.pop("row")
+    return {**row, **facts, "steps": steps}
 
 
 def _facts(details: TaskDetails) -> list[tuple[str, str | Text]]:

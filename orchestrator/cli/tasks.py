@@ -8,7 +8,7 @@ import typer
 from orchestrator.cli import watch as watching
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
 from orchestrator.cli.session import with_database
-from orchestrator.cli.task_view import step_table, task_details, task_table
+from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store import operations
@@ -108,7 +108,7 @@ def show(
 
     details, found = with_database(read)
     if as_json:
-        print_json({"task": details, "steps": found if steps else None})
+        print_json(task_document(details, found))
         return
     as_of = f" at step {step}" if step is not None else ""
     as_of = f" at {time_text(moment)}" if moment is not None else as_of

@@ -38,5 +38,7 @@ class CallResult:
     """For people and the model; also the question of `input_required`."""
     retryable: bool = False
     retry_after_seconds: float | None = None
+    was_sent: bool = True
+    """False where the call surely never left this process, so that it can't have had an effect."""
     usage: JsonObject | None = None
     duration_ms: int = 0

@@ -116,9 +116,23 @@ class ModelFailed(PeerError):
 
 
 class AgentFailed(PeerError):
-    """The agent gave no usable answer: unreachable, 5xx, 4xx, not JSON, wrong schema, too large."""
+    """The agent gave no usable answer: unreachable, 5xx, 4xx, not JSON, wrong schema, too large.
+
+    `was_sent` is False where the call surely never left this process.
+    """
 
     code = "agent_failed"
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        was_sent: bool = True,
+    ) -> None:
+        super().__init__(text, retryable=retryable, retry_after_seconds=retry_after_seconds)
+        self.was_sent = was_sent
 
 
 class StoreError(OrchestratorError):

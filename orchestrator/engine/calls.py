@@ -53,7 +53,7 @@ class Calls:
             return self._resolved(due, agent, await self._caller.status(request))
         result = await self._caller.call(request)
         if result.status is CallStatus.ERROR and result.retryable:
-            if agent.effects == "at_most_once":
+            if agent.effects == "at_most_once" and result.was_sent:
                 return self._resolved(due, agent, await self._caller.status(request))
             return self._failed(due, result)
         return self._outcome(due, agent, result)

@@ -85,9 +85,14 @@ class Worker:
 
     def room(self) -> int:
         """How many tasks ingest may claim for this worker right now."""
-        if self._is_draining or not self.lease.is_held() or self._journal.backlog > MAX_BACKLOG:
+        if self._is_draining or not self.lease.is_held() or self.is_overloaded:
             return 0
         return self._running.room
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether PostgreSQL can't keep up with what is to be written: nothing more is taken in."""
+        return self._journal.backlog > MAX_BACKLOG
 
     def ingested(self, ingested: Ingested) -> None:
         """Runs what ingest claimed."""

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -194,24 +195,25 @@ async def run_psql(psql: Path, dsn: str, sql: str) -> str:
 
 
 async def _run(argv: tuple[str, ...], *, account: Account | None) -> str:
-    ran = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    # In a thread: uvloop's own subprocesses can't take another account.
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
         env=_environment(),
         cwd="/",
         user=account.uid if account else None,
         group=account.gid if account else None,
         extra_groups=[] if account else None,
+        check=False,
     )
-    output, errors = await ran.communicate()
     if ran.returncode != 0:
         raise LocalServerError(
             f"{Path(argv[0]).name} failed (exit status {ran.returncode}): "
-            + (errors or output).decode(errors="replace").strip()
+            + (ran.stderr or ran.stdout).decode(errors="replace").strip()
         )
-    return output.decode()
+    return ran.stdout.decode()
 
 
 def _environment() -> dict[str, str]:

@@ -56,9 +56,19 @@ class Letter:
     headers: tuple[tuple[str, str], ...]
 
 
-async def next_rows(database: Database, limit: int) -> list[StepUpdate | Letter]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A row whose step or task was deleted meanwhile: there is nothing to publish."""
+
+    id: int
+
+
+OutboxRow = StepUpdate | Letter | Gone
+
+
+async def next_rows(database: Database, limit: int) -> list[OutboxRow]:
     """The oldest rows, in order; they stay until `delete`."""
-    found: list[StepUpdate | Letter] = []
+    found: list[OutboxRow] = []
     for r in await database.fetch(NEXT, limit):
         if r["topic"] is not None:
             headers = tuple((name, value) for name, value in r["headers"] or ())
@@ -67,6 +77,8 @@ async def next_rows(database: Database, limit: int) -> list[StepUpdate | Letter]
                     id=r["id"], topic=r["topic"], key=r["key"], value=r["value"], headers=headers
                 )
             )
+        elif r["task_id"] is None or r["seq"] is None:
+            found.append(Gone(id=r["id"]))
         else:
             found.append(
                 StepUpdate(

@@ -147,6 +147,7 @@ class HttpCaller:
                 f"the call to agent {request.agent.id!r} was not sent: "
                 "this worker lost its lease while the call waited",
                 retryable=True,
+                was_sent=False,
             )
         method = "GET" if content is None else "POST"
         async with self._client.exchange(method, url, headers=headers, content=content) as response:
@@ -183,6 +184,7 @@ def _error_result(error: AgentFailed) -> CallResult:
         error=str(error),
         retryable=error.retryable,
         retry_after_seconds=error.retry_after_seconds,
+        was_sent=error.was_sent,
     )
 
 

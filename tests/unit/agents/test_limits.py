@@ -76,11 +76,15 @@ async def test_waiting_counts_against_the_deadline() -> None:
 
 async def test_a_call_that_waited_has_less_time_left() -> None:
     inner = HeldCaller()
-    inner.released.set()
-    times = iter([0.0, 2.0])
-    caller = LimitedCaller(inner, clock=lambda: next(times))
-    await caller.call(limited_to(concurrency=1))
-    assert inner.requests[0].timeout_seconds == 3.0
+    now = 0.0
+    caller = LimitedCaller(inner, clock=lambda: now)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(2):
+            group.create_task(caller.call(limited_to(concurrency=1)))
+        await until_waiting()
+        now = 2.0
+        inner.released.set()
+    assert [request.timeout_seconds for request in inner.requests] == [5.0, 3.0]
 
 
 async def test_a_slot_comes_back_when_a_call_is_cancelled() -> None:

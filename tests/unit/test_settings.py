@@ -1,0 +1,201 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.errors import InvalidSettings
+from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.settings.variables import FILE_SUFFIX, KNOWN, SECRETS, Variables
+
+COMPLETE = {
+    "DATABASE_URL": "postgresql://user:CANARY-1@db/orders",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+    "OPENAI_API_KEY": "sk-CANARY-2",
+}
+
+
+def load(environ: dict[str, str], *needs: Need, env_file: Path | None = None) -> Settings:
+    return load_settings(environ, needs=needs or ("database", "kafka", "model"), env_file=env_file)
+
+
+def problems(environ: dict[str, str], *needs: Need) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        load(environ, *needs)
+    return str(caught.value).splitlines()
+
+
+def test_three_variables_are_enough() -> None:
+    settings = load(COMPLETE)
+    assert settings.database.url == "postgresql://user:CANARY-1@db/orders"
+    assert settings.bus.bootstrap_servers == "kafka:9092"
+    assert settings.model.api_key == "sk-CANARY-2"
+    assert settings.health.port == 8080
+
+
+def test_each_missing_variable_has_a_line_that_names_it() -> None:
+    names = [line.partition(":")[0] for line in problems({})]
+    assert names == ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY"]
+
+
+def test_a_command_asks_only_for_what_it_needs() -> None:
+    settings = load({"DATABASE_URL": COMPLETE["DATABASE_URL"]}, "database")
+    assert settings.database.pool_size == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PORT", "http", "PORT: expected a port from 1 to 65535, or 0 for any; got 'http'"),
+        (
+            "ORCHESTRATOR_MAX_STEPS",
+            "0",
+            "ORCHESTRATOR_MAX_STEPS: expected a whole number of at least 1; got '0'",
+        ),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL: expected debug, info, warning or error; got 'loud'"),
+        (
+            "ORCHESTRATOR_MAX_STEP",
+            "3",
+            "ORCHESTRATOR_MAX_STEP: there is no such setting; did you mean ORCHESTRATOR_MAX_STEPS?",
+        ),
+        (
+            "KAFKA_SECURITY_PROTOCOL",
+            "TLS",
+            "KAFKA_SECURITY_PROTOCOL: expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; got 'TLS'",
+        ),
+        (
+            "KAFKA_BOOTSTRAP_SERVERS",
+            "kafka",
+            "KAFKA_BOOTSTRAP_SERVERS: expected host:port of one or more brokers, "
+            "such as kafka-1:9092,kafka-2:9092; got 'kafka'",
+        ),
+        (
+            "LLM_MODEL",
+            "gpt-4.1",
+            "LLM_MODEL: expected provider:name, such as openai:gpt-4.1-mini; got 'gpt-4.1'",
+        ),
+        ("KAFKA_SSL_CAFILE", "/no/ca.pem", "KAFKA_SSL_CAFILE: there is no file '/no/ca.pem'"),
+        (
+            "ORCHESTRATOR_CREATE_TOPICS",
+            "perhaps",
+            "ORCHESTRATOR_CREATE_TOPICS: expected true or false; got 'perhaps'",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line(name: str, value: str, expected: str) -> None:
+    assert problems({**COMPLETE, name: value}) == [expected]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    lines = problems({"PORT": "x", "ORCHESTRATOR_NO": "1", "LLM_MODEL": "other:model"})
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("postgres://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgresql+asyncpg://u@h:1/d", "postgresql://u@h:1/d"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql://u@h/d?sslmode=require"),
+        (
+            "postgresql://u@h/d?sslmode=verify-full&channel_binding=require&sslrootcert=/ca.pem",
+            "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem",
+        ),
+        ("postgresql:///d?host=/run/postgresql", "postgresql:///d?host=/run/postgresql"),
+        ("postgresql://a:1,b:2/d", "postgresql://a:1,b:2/d"),
+    ],
+)
+def test_a_database_url_is_taken_as_tutorials_write_it(url: str, taken: str) -> None:
+    assert load({"DATABASE_URL": url}, "database").database.url == taken
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:CANARY@h/d", "CANARY", "postgresql://u:CAN/ARY@h/d", "postgresql://u:CANARY@h"],
+)
+def test_a_wrong_database_url_is_told_without_its_password(url: str) -> None:
+    (line,) = problems({"DATABASE_URL": url}, "database")
+    assert line.startswith("DATABASE_URL: expected postgresql://user:password@host:5432/database")
+    assert "CAN" not in line
+
+
+def test_a_login_needs_a_name_and_a_password() -> None:
+    lines = problems({**COMPLETE, "KAFKA_SECURITY_PROTOCOL": "sasl_ssl"})
+    assert [line.partition(":")[0] for line in lines] == [
+        "KAFKA_SASL_USERNAME",
+        "KAFKA_SASL_PASSWORD",
+    ]
+
+
+def test_a_password_without_a_login_is_told() -> None:
+    (line,) = problems({**COMPLETE, "KAFKA_SASL_PASSWORD": "CANARY"})
+    assert "set that to SASL_SSL" in line
+    assert "CANARY" not in line
+
+
+def test_a_name_that_is_nearly_right_is_pointed_at() -> None:
+    (line,) = problems({**COMPLETE, "KAFKA_BOOTSTRAP_SERVERS": "", "KAFKA_BOOTSTRAP_SERVER": "a:1"})
+    assert "KAFKA_BOOTSTRAP_SERVER is set" in line
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("sk-from-file\n")
+    environ = {**COMPLETE, "OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(secret)}
+    assert load(environ).model.api_key == "sk-from-file"
+
+
+def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
+    (line,) = problems({**COMPLETE, "DATABASE_URL_FILE": str(tmp_path / "url")})
+    assert line == "DATABASE_URL: is set, and so is DATABASE_URL_FILE; keep one of the two"
+
+
+def test_a_secret_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    environ = {**COMPLETE, "OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": "/no/key"}
+    assert problems(environ)[0] == (
+        "OPENAI_API_KEY_FILE: '/no/key' can't be read: No such file or directory"
+    )
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# comment\nPORT=1111\nLOG_LEVEL='debug'\n")
+    settings = load({**COMPLETE, "PORT": "2222"}, env_file=file)
+    assert (settings.health.port, settings.logs.level) == (2222, "debug")
+
+
+def test_an_unknown_variable_in_the_file_is_an_error_too(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("ORCHESTRATOR_PARTITION=3\n")
+    with pytest.raises(InvalidSettings, match="did you mean ORCHESTRATOR_PARTITIONS"):
+        load(COMPLETE, env_file=file)
+
+
+def test_no_setting_shows_a_secret() -> None:
+    environ = COMPLETE | {
+        "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "KAFKA_SASL_USERNAME": "me",
+        "KAFKA_SASL_PASSWORD": "CANARY-3",
+        "KAFKA_SSL_KEY_PASSWORD": "CANARY-4",
+    }
+    settings = load(environ)
+    shown = f"{settings!r} {settings.database!r} {settings.bus!r} {settings.model!r}"
+    assert "CANARY" not in shown
+
+
+def example_lines() -> dict[str, str]:
+    text = (Path(__file__).parents[2] / ".env.example").read_text()
+    pairs = (line.lstrip("# ").partition("=") for line in text.splitlines() if "=" in line)
+    return {name: value for name, _, value in pairs if name.isupper() and " " not in name}
+
+
+def test_the_example_names_every_variable_and_no_other() -> None:
+    assert set(example_lines()) == set(KNOWN)
+
+
+def test_the_example_shows_the_defaults() -> None:
+    for name, text in example_lines().items():
+        if name.removesuffix(FILE_SUFFIX) in SECRETS:
+            continue
+        default = Variables.model_fields[name.lower()].default
+        if default is not None:
+            parsed = Variables.model_validate({name: text})
+            assert getattr(parsed, name.lower()) == default, name
