@@ -2,8 +2,8 @@
 
     python -m bench.bare lean|stock STUB_URL
 
-It asks the model and calls the agents with the same prompts, tools and clients as the product, holds
-each conversation in memory, and does no more: no Kafka, no PostgreSQL, no limits, no repairs.
+It asks the model and calls the agents with the same prompts, tools and clients as the product,
+holds each conversation in memory, and does no more: no Kafka, no PostgreSQL, no limits, no repairs.
 `stock` has `ChatOpenAI` with its default client in the place of the product's model class. Reads
 rounds as JSON lines on standard input and ends with it.
 """
@@ -20,7 +20,6 @@ import orjson
 import uvloop
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
-    AIMessage,
     BaseMessage,
     HumanMessage,
     SystemMessage,

@@ -4,11 +4,12 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import orjson
 
-from orchestrator.domain.json import JsonObject
-
+ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 5.0
 
 
@@ -23,16 +24,16 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    async def hear(self) -> JsonObject:
+    async def hear(self) -> dict[str, Any]:
         """Its next line."""
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self._module} ended; its last words are above")
-        said: JsonObject = orjson.loads(line)
+        said: dict[str, Any] = orjson.loads(line)
         return said
 
-    async def ask(self, body: JsonObject) -> JsonObject:
+    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(orjson.dumps(body) + b"\n")
         await self._process.stdin.drain()
@@ -47,6 +48,7 @@ async def child(module: str, *arguments: str) -> AsyncIterator[Child]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=16 * 1024 * 1024,
+        cwd=ROOT,
         # Ctrl-C in the terminal is for us alone; the child sees its standard input end.
         start_new_session=True,
     )

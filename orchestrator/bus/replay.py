@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
 from orchestrator.bus.connection import client_arguments, kafka_errors
@@ -71,7 +71,9 @@ async def read_dead_letters(options: BusOptions) -> list[DeadLetterView]:
     """
     topic = options.topics.dead_letters
     consumer = AIOKafkaConsumer(
+        topic,
         **client_arguments(options),
+        group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
@@ -80,7 +82,7 @@ async def read_dead_letters(options: BusOptions) -> list[DeadLetterView]:
         try:
             await consumer.start()
             async with asyncio.timeout(READ_SECONDS):
-                records = await _read_all(consumer, topic)
+                records = await _read_all(consumer)
         finally:
             await consumer.stop()
     letters = {letter.id: letter for letter in map(_view, records)}
@@ -140,13 +142,9 @@ def _replay_headers(letter: DeadLetterView) -> Headers:
     return (*letter.original_headers, (REPLAYS, str(letter.replays + 1)), *kept)
 
 
-async def _read_all(consumer: AIOKafkaConsumer, topic: str) -> Sequence[ConsumerRecord]:
+async def _read_all(consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
     """Everything from the topic's beginning to where it ends now."""
-    await consumer.topics()
-    partitions = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
-    if not partitions:
-        return []
-    consumer.assign(partitions)
+    partitions = list(consumer.assignment())
     ends = await consumer.end_offsets(partitions)
     await consumer.seek_to_beginning(*partitions)
     records: list[ConsumerRecord] = []

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import typer
 
-from orchestrator.bus.dead_letters import DeadLetterView, read_dead_letters
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
+from orchestrator.bus.replay import DeadLetterView, read_dead_letters
 from orchestrator.cli.demo_report import (
     Ended,
     Progress,
@@ -70,7 +70,7 @@ async def _beside_worker(stack: Stack, stop: Stop) -> int:
         run_worker(options_of(stack.settings), stack.settings.health, stop=ending), name="worker"
     )
     show = asyncio.create_task(_show(stack), name="demo")
-    stop.ends_gently(lambda: show.cancel(), within_seconds=10)
+    stop.ends_gently(lambda: _cancel(show), within_seconds=10)
     try:
         await asyncio.wait([worker, show], return_when=asyncio.FIRST_COMPLETED)
         if not show.done():
@@ -80,6 +80,10 @@ async def _beside_worker(stack: Stack, stop: Stop) -> int:
     finally:
         ending.ask()
         await asyncio.gather(worker, return_exceptions=True)
+
+
+def _cancel(task: asyncio.Task[int]) -> None:
+    task.cancel()
 
 
 async def _show(stack: Stack) -> int:

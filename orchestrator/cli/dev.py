@@ -97,6 +97,7 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
     defaults = {
         "ORCHESTRATOR_AGENTS_DIR": str(demo.declarations),
         "ORCHESTRATOR_WORKER_NAME": "dev",
+        "ORCHESTRATOR_LOG_FORMAT": "console",
         "PORT": "0",
     }
     return Stack(

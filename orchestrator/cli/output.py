@@ -41,8 +41,9 @@ def complain(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A remark on stderr, so that stdout holds results only."""
-    sys.stderr.write(f"{printable(text)}\n")
+    """Each line on stderr, so that stdout holds results only."""
+    for line in text.splitlines() or [""]:
+        sys.stderr.write(f"{printable(line)}\n")
 
 
 def console() -> Console:

@@ -30,8 +30,18 @@ GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
 class Running:
     """Owned by the worker. `run` loads and starts, everything else may be called at any time."""
 
-    def __init__(self, tools: Tools, *, load: Load, give_back: GiveBack, capacity: int) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        *,
+        load: Load,
+        give_back: GiveBack,
+        capacity: int,
+        freed: Callable[[], None],
+    ) -> None:
+        """`freed` is called when a task was let go: there is room for another."""
         self._tools = tools
+        self._freed = freed
         self._load = load
         self._give_back = give_back
         self._capacity = capacity
@@ -130,6 +140,7 @@ class Running:
                 del self._runners[task.key]
             metrics.TASKS_RUNNING.set(len(self._runners))
             self._changed.set()
+            self._freed()
 
     async def _guard(self, loaded: Loaded, mine: Claimed) -> None:
         try:

@@ -28,6 +28,8 @@ from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
 RECONCILE_SECONDS = 10.0
+CLAIM_SECONDS = 0.02
+"""Between two claims, so that under load each takes several tasks."""
 MAX_BACKLOG = 5_000
 """Journal entries that wait to be written, above which nothing more is claimed."""
 
@@ -53,6 +55,8 @@ class Worker:
         self._clock = Clock()
         self.lease = Lease(options.fence)
         self._wake = asyncio.Event()
+        self._left_some = False
+        """The last look stopped for want of room: there may be more that is runnable."""
         self._is_draining = False
         self._journal = Journal(self._write, written=journaled)
         tools = Tools(
@@ -67,7 +71,11 @@ class Worker:
             rested=self._rested,
         )
         self._running = Running(
-            tools, load=self._load, give_back=self._give_back, capacity=options.concurrency
+            tools,
+            load=self._load,
+            give_back=self._give_back,
+            capacity=options.concurrency,
+            freed=self._freed,
         )
         self._membership = Membership(
             database, options, lease=self.lease, clock=self._clock, compare=self.reconcile
@@ -136,11 +144,13 @@ class Worker:
     async def claim_once(self) -> int:
         """Takes what is runnable and has room; answers how many."""
         room = self.room()
+        self._left_some = room == 0
         if room == 0:
             return 0
         claimed = await claims.claim(
             self._database, self.id, limit=room, max_claims=self._options.max_claims
         )
+        self._left_some = len(claimed) == room
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
             self._running.start(claimed)
@@ -170,6 +180,11 @@ class Worker:
     async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
         return await claims.release(self._database, self.id, tasks, delay=delay)
 
+    def _freed(self) -> None:
+        """What found no room is not left to the poll either."""
+        if self._left_some:
+            self.wake()
+
     def _rested(self, run_at: datetime | None) -> None:
         """A retry that is due before the next poll is not left to the poll."""
         if run_at is None:
@@ -185,6 +200,7 @@ class Worker:
                 await self.claim_once()
             except StoreUnavailable as error:
                 log.warning("claims wait for PostgreSQL", error=str(error))
+            await asyncio.sleep(CLAIM_SECONDS)
             poll = self._options.poll.total_seconds() * random.uniform(0.75, 1.0)
             try:
                 async with asyncio.timeout(poll):

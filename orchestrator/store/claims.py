@@ -30,7 +30,8 @@ WITH candidate AS MATERIALIZED (
         FROM candidate
     ) ranked ORDER BY priority, turn, run_at LIMIT $2
 )
-UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1
+UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
+                   reason = NULL
 FROM chosen c WHERE t.id = c.id
 RETURNING t.id, t.epoch
 """

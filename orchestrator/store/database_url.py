@@ -4,7 +4,7 @@ libpq's parameters stay (`sslmode`, `sslrootcert`, …). Those that only libpq's
 are left out: they would reach the server as unknown settings.
 """
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 SCHEMES = (
     "postgresql",
@@ -55,11 +55,7 @@ def checked_url(text: str) -> str:
         )
     if not parts.path.strip("/") and "dbname=" not in parts.query:
         raise ValueError("it names no database; end it with /name")
-    query = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name not in CLIENT_ONLY
-    ]
-    return urlunsplit(
-        ("postgresql", parts.netloc, parts.path, urlencode(query, quote_via=quote), "")
-    )
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in pairs if name not in CLIENT_ONLY]
+    query = f"?{urlencode(kept, safe='/', quote_via=quote)}" if kept else ""
+    return f"postgresql://{parts.netloc}{parts.path}{query}"

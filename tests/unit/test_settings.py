@@ -59,7 +59,8 @@ def test_a_command_asks_only_for_what_it_needs() -> None:
         (
             "KAFKA_SECURITY_PROTOCOL",
             "TLS",
-            "KAFKA_SECURITY_PROTOCOL: expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; got 'TLS'",
+            "KAFKA_SECURITY_PROTOCOL: expected PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL; "
+            "got 'TLS'",
         ),
         (
             "KAFKA_BOOTSTRAP_SERVERS",
