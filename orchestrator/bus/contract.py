@@ -5,7 +5,7 @@ silently else. `metadata` takes whatever else a sender wants to say. A field tha
 that is absent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
@@ -212,20 +212,26 @@ def check_event(message: EventMessage) -> None:
             )
 
 
-def explain(errors: Iterable[Any], *, known: Iterable[str]) -> str:
+def explain(errors: Sequence[Any], *, known: Iterable[str]) -> str:
     """Pydantic's findings in our words: one clause a field, the first few of them."""
-    clauses = list(dict.fromkeys(_clause(error, list(known)) for error in errors))
+    names = list(known)
+    unknown = [str(e["loc"][0]) for e in errors if e["type"] == "extra_forbidden"]
+    found = dict.fromkeys(_clause(e) for e in errors if e["type"] != "extra_forbidden")
+    clauses = [*([_unknown(unknown, names)] if unknown else []), *found]
     more = len(clauses) - MAX_SHOWN_ERRORS
-    shown_clauses = clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else [])
-    return "; ".join(shown_clauses)
+    return "; ".join(clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
 
 
-def _clause(error: Any, known: list[str]) -> str:
+def _unknown(fields: list[str], known: list[str]) -> str:
+    first = fields[0]
+    close = get_close_matches(first, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
+    return f"unknown field {shown(first)}{hint}{more}; known are {', '.join(known)}"
+
+
+def _clause(error: Any) -> str:
     field = str(error["loc"][0])
-    if error["type"] == "extra_forbidden":
-        close = get_close_matches(field, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"unknown field {shown(field)}: {hint}known are {', '.join(known)}"
     expected = EXPECTED[field]
     if error["type"] == "missing":
         return f"{field}: missing, expected {expected}"

@@ -137,7 +137,7 @@ def remove(agent_id: Id, *, tenant: Tenant = "default", as_json: AsJson = False)
 @app.command()
 def check(
     agent_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The agent's id; all where none is given.")
+        str | None, typer.Argument(metavar="ID", help="The agent's id; all where none is given.")
     ] = None,
     *,
     tenant: Tenant = "default",

@@ -24,8 +24,9 @@ from orchestrator.cli.demo_report import (
     print_queries,
 )
 from orchestrator.cli.demo_tasks import ASKING, MALFORMED, SAMPLES, read_messages, task_id
-from orchestrator.cli.dev import DATA_DIR, Data, Stack, addresses_text, announced, local_stack
+from orchestrator.cli.dev import Data, Stack, addresses_text, announced, local_stack
 from orchestrator.cli.output import complain, note
+from orchestrator.cli.session import DATA_DIR
 from orchestrator.cli.signals import Stop
 from orchestrator.cli.worker import options_of, run_loop, run_worker
 from orchestrator.domain.task import TaskStatus

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import note
+from orchestrator.cli.session import DATA_DIR, DEV_ADDRESSES
 from orchestrator.cli.signals import Stop
 from orchestrator.cli.worker import Verbose, options_of, run_loop, run_worker, set_up_logs
 from orchestrator.local.demo import DemoServers
@@ -24,10 +25,6 @@ from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrations
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-DATA_DIR = Path(".orchestrator")
-ADDRESSES = "dev.env"
-"""In the data folder, while the stack runs: how the other commands find it."""
 
 NEXT_STEPS = """\
 In another terminal, from this folder:
@@ -115,7 +112,7 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
 @contextmanager
 def announced(data_dir: Path, stack: Stack) -> Iterator[None]:
     """While inside, commands started from the same folder find the stack by themselves."""
-    path = data_dir / ADDRESSES
+    path = data_dir / DEV_ADDRESSES.name
     path.write_text("".join(f"{name}={value}\n" for name, value in stack.addresses.items()))
     path.chmod(0o600)
     try:

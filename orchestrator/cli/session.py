@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.settings import Need, Settings, load_settings
@@ -13,6 +14,11 @@ from orchestrator.telemetry.logs import LogOptions, configure_logs
 
 T = TypeVar("T")
 
+DATA_DIR = Path(".orchestrator")
+"""Where `orchestrator dev` keeps everything, in the folder in which it is started."""
+DEV_ADDRESSES = DATA_DIR / "dev.env"
+"""There while it runs: with it, every other command in that folder finds it by itself."""
+
 
 def settings_for(*needs: Need) -> Settings:
     """The settings that a command needs, from the environment and `.env`.
@@ -20,7 +26,7 @@ def settings_for(*needs: Need) -> Settings:
     Raises:
         InvalidSettings: one of them is missing or wrong.
     """
-    settings = load_settings(os.environ, needs=needs)
+    settings = load_settings({**dev_addresses(), **os.environ}, needs=needs)
     if settings.logs.level == "debug":
         configure_logs(settings.logs)
     else:
@@ -28,6 +34,14 @@ def settings_for(*needs: Need) -> Settings:
         configure_logs(LogOptions(level="error", format=settings.logs.format))
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
+
+
+def dev_addresses() -> dict[str, str]:
+    """The addresses of the `orchestrator dev` that runs in this folder; empty where none does."""
+    if not DEV_ADDRESSES.is_file():
+        return {}
+    lines = DEV_ADDRESSES.read_text(encoding="utf-8").splitlines()
+    return {name: value for name, _, value in (line.partition("=") for line in lines)}
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

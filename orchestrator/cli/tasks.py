@@ -125,7 +125,7 @@ def _is_until(row: StepRow, *, step: int | None, at: datetime | None) -> bool:
 
 @app.command()
 def watch(
-    task_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The task's id.")] = None,
+    task_id: Annotated[str | None, typer.Argument(metavar="ID", help="The task's id.")] = None,
     *,
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Give up after so many seconds, with exit code 1.")

@@ -15,6 +15,10 @@ from orchestrator.domain.step import AttemptFailed, CallFinished
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
+from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
+
+verbose = get_logger(VERBOSE_LOGGER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,7 @@ class Calls:
         if agent.effects == "at_most_once" and due.was_started:
             return self._resolved(due, agent, await self._caller.status(request))
         result = await self._caller.call(request)
+        _tell(due, result)
         if result.status is CallStatus.ERROR and result.retryable:
             if agent.effects == "at_most_once" and result.was_sent:
                 return self._resolved(due, agent, await self._caller.status(request))
@@ -111,6 +116,18 @@ class Calls:
             f"effect is unknown ({said}); answer with an agent_result event, or cancel the task"
         )
         return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
+
+
+def _tell(due: DueCall, result: CallResult) -> None:
+    metrics.TOOL_SECONDS.labels(due.call.agent, result.status).observe(result.duration_ms / 1000)
+    verbose.info(
+        "agent call",
+        agent=due.call.agent,
+        attempt=due.attempt,
+        status=result.status.value,
+        duration_ms=result.duration_ms,
+        block=f"input  {due.call.input}\noutput {result.error or result.output}",
+    )
 
 
 def _error(text: str) -> CallResult:

@@ -5,8 +5,9 @@ import random
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.engine.options import EngineOptions
-from orchestrator.store import claims, workers
+from orchestrator.store import claims, outbox, workers
 from orchestrator.store.database import Database
+from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -45,4 +46,11 @@ class Maintenance:
         given_up = await claims.expire_expected(self._database, dead_letters=options.dead_letters)
         if given_up:
             log.warning("events without a task are given up", tasks=given_up)
+        await self._measure()
         return bool(freed or set_aside or given_up)
+
+    async def _measure(self) -> None:
+        metrics.TASKS_RUNNABLE.set(await claims.count_runnable(self._database))
+        rows, oldest_seconds = await outbox.backlog(self._database)
+        metrics.OUTBOX_ROWS.set(rows)
+        metrics.OUTBOX_AGE.set(oldest_seconds)

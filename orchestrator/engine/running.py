@@ -130,6 +130,8 @@ class Running:
 
     async def _run_one(self, loaded: Loaded) -> None:
         task = loaded.snapshot.task
+        if loaded.snapshot.seq == 1:
+            metrics.CLAIM_SECONDS.observe((self._tools.now() - task.created_at).total_seconds())
         mine = Claimed(key=task.key, epoch=loaded.snapshot.epoch)
         trace = parse_traceparent(task.traceparent)
         try:

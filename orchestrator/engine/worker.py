@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -172,6 +173,8 @@ class Worker:
         with metrics.JOURNAL_SECONDS.time():
             written = await journal(self._database, entries)
         metrics.JOURNAL_ROWS.observe(sum(len(e.steps) for e in entries))
+        for kind, count in Counter(s.body.kind for e in entries for s in e.steps).items():
+            metrics.STEPS.labels(kind).inc(count)
         return written
 
     async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded]:

@@ -78,6 +78,13 @@ FROM mine m WHERE t.id = m.id
 RETURNING t.id
 """
 
+COUNT_RUNNABLE = """
+SELECT count(*) AS tasks FROM (
+    SELECT FROM tasks WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
+                        AND run_at <= now() LIMIT 10000
+) some
+"""
+
 OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
 
 # Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
@@ -211,6 +218,12 @@ async def claim(
     """Takes up to `limit` runnable tasks: by priority, tenants in turn, then by due time."""
     rows = await database.fetch(CLAIM, worker, limit, max_claims)
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
+
+
+async def count_runnable(database: Database) -> int:
+    """Tasks that are due and that nobody runs, counted up to 10000."""
+    row = await database.fetch_one(COUNT_RUNNABLE)
+    return row["tasks"] if row else 0
 
 
 async def load(database: Database, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded]:

@@ -63,8 +63,10 @@ TASKS_FINISHED = Counter(
     "orchestrator_tasks_finished_total", "Tasks that came to their end here", ["status"]
 )
 TASKS_RUNNING = Gauge("orchestrator_tasks_running", "Tasks that this process runs")
-TASKS_RUNNABLE = Gauge("orchestrator_tasks_runnable", "Tasks in PostgreSQL that nobody runs yet")
-TASKS_WAITING = Gauge("orchestrator_tasks_waiting", "Tasks in PostgreSQL that wait")
+TASKS_RUNNABLE = Gauge(
+    "orchestrator_tasks_runnable",
+    "Tasks in PostgreSQL that are due and that nobody runs yet; counted up to 10000",
+)
 CLAIMS = Counter("orchestrator_claims_total", "Tasks that this process took", ["by"])
 CLAIM_SECONDS = Histogram(
     "orchestrator_claim_latency_seconds",
@@ -82,18 +84,14 @@ JOURNAL_ROWS = Histogram(
 JOURNAL_SECONDS = Histogram(
     "orchestrator_journal_commit_seconds", "Duration of one journal commit", buckets=COMMIT_SECONDS
 )
-OUTBOX_ROWS = Gauge("orchestrator_outbox_rows", "Messages on their way to Kafka")
+OUTBOX_ROWS = Gauge(
+    "orchestrator_outbox_rows", "Messages on their way to Kafka; counted up to 10000"
+)
 OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
 PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
 
-# Agents and the process.
+# The process.
 
-AGENT_SECONDS = Histogram(
-    "orchestrator_agent_call_seconds",
-    "Duration of one agent call",
-    ["agent", "status"],
-    buckets=OPERATION_SECONDS,
-)
 HEARTBEAT_AGE = Gauge(
     "orchestrator_heartbeat_age_seconds", "Since this process last proved that it lives"
 )

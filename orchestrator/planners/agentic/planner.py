@@ -13,7 +13,8 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from orchestrator.agents.agent import Catalogue
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.decision import Turn
+from orchestrator.domain.decision import Turn, Usage
+from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.answer import read_answer, read_usage
@@ -24,6 +25,7 @@ from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn
 from orchestrator.planners.planner import PromptMessage, PromptShown
+from orchestrator.telemetry import metrics
 
 MAX_TENANTS = 256
 """Whose tools are kept; the oldest are built again when they are needed."""
@@ -62,7 +64,7 @@ class AgenticPlanner:
         equipped = self._equip(snapshot.task.tenant, agents)
         messages = self._prompt(snapshot)
         started = time.monotonic()
-        answer = await ask(equipped.bound, messages, options=self._model_options)
+        answer = await self._ask(equipped.bound, messages)
         duration_ms = round((time.monotonic() - started) * 1000)
         turn = replace(
             self._read(answer, snapshot=snapshot, toolbox=equipped.toolbox),
@@ -70,9 +72,28 @@ class AgenticPlanner:
             usage=read_usage(answer),
             duration_ms=duration_ms,
         )
+        self._count(turn.usage)
         if self._on_turn is not None:
             self._on_turn(_shown(snapshot.task.task_id, messages, equipped.toolbox, turn))
         return turn
+
+    async def _ask(self, bound: Bound, messages: list[BaseMessage]) -> AIMessage:
+        options = self._model_options
+        error_type, started = "", time.monotonic()
+        try:
+            return await ask(bound, messages, options=options)
+        except ModelFailed as error:
+            error_type = "retryable" if error.retryable else "permanent"
+            raise
+        finally:
+            metrics.MODEL_SECONDS.labels(
+                "chat", options.name, options.provider, error_type
+            ).observe(time.monotonic() - started)
+
+    def _count(self, usage: Usage) -> None:
+        options = self._model_options
+        for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
+            metrics.TOKEN_USAGE.labels(kind, options.name, options.provider).observe(tokens)
 
     def _prompt(self, snapshot: Snapshot) -> list[BaseMessage]:
         return [

@@ -1,9 +1,12 @@
 """Whatever the bytes are, a message is read or refused with a reason."""
 
+import json
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.bus.contract import EventMessage, TaskMessage
 from orchestrator.bus.headers import headers_to_text
 from orchestrator.bus.messages import parse_event, parse_task, readable_task_id
 from orchestrator.domain.errors import InvalidMessage
@@ -15,10 +18,7 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
-FIELDS = st.sampled_from(
-    ["task_id", "task_description", "required_fields", "event_data", "priority", "deadline"]
-    + ["budget_tokens", "tenant", "metadata", "event_type", "event_id", "step", "call", "status"]
-)
+FIELDS = st.sampled_from(sorted(TaskMessage.model_fields.keys() | EventMessage.model_fields.keys()))
 
 
 def origin(value: bytes | None, topic: str = "tasks", headers: object = ()) -> Origin:
@@ -46,32 +46,32 @@ def test_a_malformed_message_is_refused_with_what_is_wrong(message: Malformed) -
     assert len(str(caught.value)) <= 1000
 
 
+def refusal(found: Origin) -> InvalidMessage | None:
+    """Why it was refused; anything else that is raised fails the test."""
+    try:
+        parse(found)
+    except InvalidMessage as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize("topic", ["tasks", "events"])
 @given(value=st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(topic: str, value: bytes) -> None:
-    try:
-        parse(origin(value, topic))
-    except InvalidMessage as error:
-        assert error.reason
+    error = refusal(origin(value, topic))
+    assert error is None or error.reason
 
 
 @pytest.mark.parametrize("topic", ["tasks", "events"])
 @given(document=st.dictionaries(FIELDS | st.text(max_size=5), JSON_VALUES, max_size=6))
-@settings(max_examples=200)
 def test_any_json_is_read_or_refused(topic: str, document: dict[str, object]) -> None:
-    import json  # noqa: PLC0415
-
-    value = json.dumps(document).encode()
-    try:
-        parse(origin(value, topic))
-    except InvalidMessage as error:
-        assert len(str(error)) <= 1000
-    readable_task_id(origin(value), max_bytes=MAX_BYTES)
+    found = origin(json.dumps(document).encode(), topic)
+    error = refusal(found)
+    assert error is None or len(str(error)) <= 1000
+    assert readable_task_id(found, max_bytes=MAX_BYTES) is None or "task_id" in document
 
 
 @given(headers=st.lists(st.tuples(st.text(max_size=8), st.binary(max_size=20) | st.none())))
 def test_any_headers_are_read_or_refused(headers: list[tuple[str, bytes | None]]) -> None:
-    try:
-        parse(origin(b'{"task_description": "x"}', headers=headers))
-    except InvalidMessage as error:
-        assert error.reason
+    error = refusal(origin(b'{"task_description": "x"}', headers=headers))
+    assert error is None or error.reason

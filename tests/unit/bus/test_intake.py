@@ -1,0 +1,66 @@
+"""Batches are made and cut so that positions stay whole."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.bus.intake import Part, halves, to_batch
+from orchestrator.domain.ids import TaskId
+from orchestrator.store.ingest import DeadLetter, NewEvent, Origin
+
+
+def event(topic: str, partition: int, offset: int) -> NewEvent:
+    origin = Origin(topic=topic, partition=partition, offset=offset, value=b"{}")
+    return NewEvent(origin=origin, task_id=TaskId("t"), event_type="data", payload={})
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> list[Part]:
+    """One to four partitions whose offsets have holes, as compaction and transactions leave them."""
+    found = []
+    for partition in range(draw(st.integers(1, 4))):
+        offsets = sorted(draw(st.sets(st.integers(10, 60), max_size=8)))
+        found.append(
+            Part(
+                topic="events",
+                partition=partition,
+                expected=draw(st.integers(0, 10)),
+                next_offset=(offsets[-1] if offsets else 10) + draw(st.integers(1, 5)),
+                items=tuple(event("events", partition, offset) for offset in offsets),
+            )
+        )
+    return found
+
+
+def offsets(found: list[Part]) -> list[tuple[int, int]]:
+    return [(p.partition, i.origin.offset) for p in found for i in p.items]
+
+
+@given(whole=parts().filter(lambda p: sum(len(x.items) for x in p) > 1))
+def test_halves_hold_every_message_once_and_in_order(whole: list[Part]) -> None:
+    before, after = halves(whole)
+    assert offsets(before) + offsets(after) == offsets(whole)
+    assert offsets(before)
+    assert offsets(after)
+
+
+@given(whole=parts().filter(lambda p: sum(len(x.items) for x in p) > 1))
+def test_positions_of_the_halves_meet(whole: list[Part]) -> None:
+    before, after = halves(whole)
+    for part in whole:
+        pieces = [p for p in (*before, *after) if p.partition == part.partition]
+        assert pieces[0].expected == part.expected
+        assert pieces[-1].next_offset == part.next_offset
+        for earlier, later in zip(pieces, pieces[1:], strict=False):
+            assert earlier.next_offset == later.expected
+            assert earlier.items[-1].origin.offset < earlier.next_offset
+
+
+def test_a_batch_keeps_letters_apart_from_messages() -> None:
+    origin = Origin(topic="tasks", partition=0, offset=1)
+    letter = DeadLetter(origin=origin, topic="d", key=None, value=None, headers=())
+    good = event("tasks", 0, 0)
+    part = Part(topic="tasks", partition=0, expected=0, next_offset=2, items=(good, letter))
+    batch = to_batch([part], cluster_id="c")
+    assert batch.messages == (good,)
+    assert batch.dead_letters == (letter,)
+    assert batch.advances[0].next_offset == 2

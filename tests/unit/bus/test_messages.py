@@ -1,0 +1,170 @@
+"""Good messages become what they say."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.bus.messages import parse_event, parse_task, readable_task_id
+from orchestrator.store.ingest import NewEvent, NewTask, Origin
+
+
+def origin(
+    value: object, *, topic: str = "tasks", headers: tuple[tuple[str, str], ...] = ()
+) -> Origin:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Origin(topic=topic, partition=2, offset=7, key=b"k", value=raw, headers=headers)
+
+
+def task(value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> NewTask:
+    return parse_task(origin(value, headers=headers), cluster_id="c", max_bytes=10_000)
+
+
+def event(value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> NewEvent:
+    return parse_event(origin(value, topic="events", headers=headers), max_bytes=10_000)
+
+
+BINARY = (
+    ("ce_specversion", "1.0"),
+    ("ce_id", "4711"),
+    ("ce_source", "/shop"),
+    ("ce_type", "order"),
+)
+
+
+def test_only_the_description_is_needed() -> None:
+    found = task({"task_description": "create a user"})
+    assert found.description == "create a user"
+    assert (found.kind, found.tenant, found.priority) == ("agentic", "default", 1)
+    assert found.context["required_fields"] == []
+
+
+def test_every_field_of_a_task_is_taken() -> None:
+    found = task(
+        {
+            "task_id": "t-1",
+            "task_description": "x",
+            "required_fields": ["a", "b"],
+            "event_data": {"a": 1, "c": None},
+            "kind": "agentic",
+            "priority": "high",
+            "deadline": "2030-01-31T12:00:00+02:00",
+            "budget_tokens": 5000,
+            "tenant": "acme",
+            "metadata": {"from": "test"},
+        }
+    )
+    assert found.task_id == "t-1"
+    assert found.deadline == datetime(2030, 1, 31, 10, tzinfo=UTC)
+    assert (found.priority, found.budget_tokens, found.tenant) == (0, 5000, "acme")
+    assert found.metadata == {"from": "test"}
+
+
+def test_required_fields_that_the_message_brings_are_collected() -> None:
+    found = task(
+        {"task_description": "x", "required_fields": ["a", "b"], "event_data": {"a": 1, "c": 2}}
+    )
+    assert found.context["collected_data"] == {"a": 1}
+    assert found.context["event_data"] == {"a": 1, "c": 2}
+
+
+def test_fields_that_are_null_are_absent() -> None:
+    found = task({"task_description": "x", "flow_id": None, "deadline": None, "priority": None})
+    assert found.priority == 1
+
+
+def test_a_generated_id_is_the_same_when_the_record_is_read_again() -> None:
+    first, second = task({"task_description": "x"}), task({"task_description": "x"})
+    assert first.task_id == second.task_id
+    assert uuid.UUID(first.task_id)
+
+
+def test_a_generated_id_is_another_in_another_cluster() -> None:
+    found = origin({"task_description": "x"})
+    ids = {parse_task(found, cluster_id=c, max_bytes=100).task_id for c in ("c", "d")}
+    assert len(ids) == 2
+
+
+def test_nul_and_lone_surrogates_are_taken_out_also_of_keys() -> None:
+    found = task(
+        b'{"task_description": "a\\u0000b\\ud800", "event_data": {"k\\u0000": ["\\udfff"]}}'
+    )
+    assert found.description == "ab"
+    assert found.context["event_data"] == {"k": [""]}
+
+
+def test_a_surrogate_pair_stays() -> None:
+    assert task(b'{"task_description": "\\ud83d\\ude00"}').description == "😀"
+
+
+def test_large_integers_keep_their_value() -> None:
+    found = task(b'{"task_description": "x", "event_data": {"n": 18446744073709551615}}')
+    assert found.context["event_data"] == {"n": 18446744073709551615}
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert task(b'\xef\xbb\xbf{"task_description": "x"}').description == "x"
+
+
+def test_a_traceparent_comes_along_where_it_is_one() -> None:
+    good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert task({"task_description": "x"}, headers=(("traceparent", good),)).traceparent == good
+    assert task({"task_description": "x"}, headers=(("traceparent", "zz"),)).traceparent is None
+
+
+@pytest.mark.parametrize("attribute", ["data", "data_base64"])
+def test_a_structured_cloud_event_is_read(attribute: str) -> None:
+    data: object = {"task_description": "x"}
+    if attribute == "data_base64":
+        data = "eyJ0YXNrX2Rlc2NyaXB0aW9uIjogIngifQ=="
+    value = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", attribute: data}
+    found = task(value, headers=(("Content-Type", "application/cloudevents+json"),))
+    assert found.description == "x"
+
+
+def test_a_cloud_event_that_was_sent_twice_is_one_task() -> None:
+    again = origin({"task_description": "x"}, headers=BINARY)
+    elsewhere = Origin(
+        topic="tasks", partition=5, offset=99, value=again.value, headers=again.headers
+    )
+    ids = {parse_task(o, cluster_id="c", max_bytes=100).task_id for o in (again, elsewhere)}
+    assert len(ids) == 1
+
+
+def test_a_header_that_only_looks_like_cloud_events_changes_nothing() -> None:
+    headers = (("ce_id", "1"), ("ce_specversion", "0.1"))
+    assert task({"task_description": "x"}, headers=headers).description == "x"
+
+
+def test_only_the_task_id_of_an_event_is_needed() -> None:
+    found = event({"task_id": "t"})
+    assert (found.task_id, found.event_type, found.payload) == ("t", "data", {})
+
+
+def test_event_data_and_what_else_an_event_says_are_its_payload() -> None:
+    found = event({"task_id": "t", "event_data": {"a": 1}, "metadata": {"m": 2}, "tenant": "x"})
+    assert found.payload == {"metadata": {"m": 2}, "a": 1}
+
+
+def test_an_agents_answer_keeps_its_fields() -> None:
+    answer = {"task_id": "t", "event_type": "agent_result", "step": 3, "call": 1}
+    found = event({**answer, "output": {"id": 5}, "error_message": None})
+    assert (found.step, found.call) == (3, 1)
+    assert found.payload == {"status": "success", "output": {"id": 5}}
+
+
+def test_an_agents_error_is_an_error_also_without_its_status() -> None:
+    answer = {"task_id": "t", "event_type": "agent_result", "step": 3, "call": 1}
+    assert event({**answer, "error_message": "no"}).payload["status"] == "error"
+
+
+def test_a_cloud_events_id_deduplicates_an_event() -> None:
+    first, second = (event({"task_id": "t"}, headers=BINARY) for _ in range(2))
+    assert first.event_id == second.event_id is not None
+    assert event({"task_id": "t", "event_id": "mine"}, headers=BINARY).event_id == "mine"
+
+
+def test_the_task_of_a_message_that_is_refused_is_told_where_it_can_be_read() -> None:
+    assert readable_task_id(origin({"task_id": "t", "x": 1}), max_bytes=100) == "t"
+    assert readable_task_id(origin(b"{"), max_bytes=100) is None
