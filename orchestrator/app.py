@@ -5,7 +5,7 @@ What runs, runs in one task group: a part that dies takes the process down, with
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,28 +16,26 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.catalogue import CachedCatalogue
-from orchestrator.agents.declaration import dump, load_folder, parse
 from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.agents.limits import LimitedCaller
+from orchestrator.agents.registry import add_folder, load_agents
 from orchestrator.agents.router import Callers
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.ingest import Engine as IntakeEngine
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
-from orchestrator.domain.agent import Agent
-from orchestrator.domain.errors import OrchestratorError, SchemaMismatch, StoreUnavailable
+from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.worker import Worker
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.planner import Planner, PromptShown
-from orchestrator.store import agents as stored_agents
 from orchestrator.store import migrations
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.ingest import Ingested
-from orchestrator.store.notices import Notice, Notices, notify
+from orchestrator.store.notices import Notice, Notices
 from orchestrator.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -148,11 +146,12 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
         database = Database(options.database)
         await patiently("PostgreSQL", database.open)
         stack.push_async_callback(database.close)
-        await check_schema(options.database.url)
+        await migrations.check_revision(options.database.url)
         created = await patiently("Kafka", lambda: ensure_topics(options.bus))
         if created:
             log.info("topics created", topics=list(created))
-        await add_agents(database, options)
+        if options.agents_dir is not None:
+            await add_folder(database, options.agents_dir, options.environ)
 
         catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
         planner = overrides.planner or await _open_planner(stack, options, overrides, catalogue)
@@ -291,49 +290,3 @@ async def patiently(what: str, action: Callable[[], Awaitable[T]]) -> T:
 
 def _passes(error: BaseException) -> bool:
     return isinstance(error, OrchestratorError) and error.retryable
-
-
-async def check_schema(url: str) -> None:
-    """Refuses to work on tables that this release does not know.
-
-    Raises:
-        SchemaMismatch: the migrations have to be run first.
-    """
-    found, needed = await migrations.current(url), migrations.head()
-    if found == needed:
-        return
-    if found is not None and not migrations.is_known(found):
-        # During a rolling upgrade the schema is ahead of the old workers; it only ever grows.
-        log.warning("the database is at a later schema than this release", revision=found)
-        return
-    has = "no schema yet" if found is None else f"the schema of revision {found}"
-    raise SchemaMismatch(
-        f"the database has {has}, this release needs {needed}: run `orchestrator migrate`"
-    )
-
-
-async def add_agents(database: Database, options: Options) -> None:
-    """Registers the agents of the folder in `agents_dir`; those that are there already stay."""
-    if options.agents_dir is None:
-        return
-    changed = False
-    for agent in load_folder(options.agents_dir, options.environ):
-        outcome = await stored_agents.put(
-            database, dump(agent), tenant=agent.tenant, agent=agent.id
-        )
-        if outcome != "unchanged":
-            changed = True
-            log.info("agent registered", agent=agent.id, endpoint=agent.endpoint, was=outcome)
-    if changed:
-        await notify(database, Notice.AGENTS)
-
-
-async def load_agents(database: Database, environ: Mapping[str, str]) -> Sequence[Agent]:
-    """The catalogue as PostgreSQL has it; an entry that can't be read is left out, and told."""
-    found = []
-    for declaration in await stored_agents.declarations(database):
-        try:
-            found.append(parse(declaration, source="the table agents", environ=environ))
-        except OrchestratorError as error:
-            log.error("agent can't be used", agent=declaration.get("id"), error=str(error))
-    return found

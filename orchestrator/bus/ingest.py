@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.bus.dead_letters import REASON
+from orchestrator.bus.dead_letters import ERROR, REASON
 from orchestrator.bus.headers import first
 from orchestrator.bus.intake import Part, Reader, halves, to_batch
 from orchestrator.bus.options import BusOptions
@@ -105,20 +105,25 @@ class Ingest:
 
 def _count(batch: Batch, moved: frozenset[TopicPartition]) -> None:
     results: Counter[tuple[str, str]] = Counter()
+    letters = []
     for item in (*batch.messages, *batch.dead_letters):
         if (item.origin.topic, item.origin.partition) not in moved:
             continue
         if isinstance(item, DeadLetter):
-            reason = first(item.headers, REASON) or ""
-            metrics.DEAD_LETTERS.labels(reason).inc()
-            log.warning("dead_letter", source=item.origin.source, reason=reason, error=_why(item))
-            results[item.origin.topic, "dead_letter"] += 1
+            result = "dead_letter"
+            letters.append(item)
+            metrics.DEAD_LETTERS.labels(first(item.headers, REASON) or "").inc()
         else:
             result = "accepted" if isinstance(item, NewTask) else "event"
-            results[item.origin.topic, result] += 1
+        results[item.origin.topic, result] += 1
     for (topic, result), count in results.items():
         metrics.MESSAGES.labels(topic, result).inc(count)
-
-
-def _why(letter: DeadLetter) -> str:
-    return first(letter.headers, "dlq.error") or ""
+    if letters:
+        # One line a batch: a sender gone wrong must not fill the log.
+        log.warning(
+            "dead_letters",
+            count=len(letters),
+            first=letters[0].origin.source,
+            reason=first(letters[0].headers, REASON),
+            error=first(letters[0].headers, ERROR),
+        )

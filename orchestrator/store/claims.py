@@ -82,7 +82,7 @@ COUNT_RUNNABLE = """
 SELECT count(*) AS tasks FROM (
     SELECT FROM tasks WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
                         AND run_at <= now() LIMIT 10000
-) some
+) counted
 """
 
 OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"

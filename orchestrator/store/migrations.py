@@ -14,7 +14,11 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from orchestrator.domain.errors import SchemaMismatch
 from orchestrator.store.database import store_errors
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 LOCK_KEY = 7_340_031
 """Of the advisory lock under which a schema changes: two processes that start take turns."""
@@ -92,6 +96,25 @@ async def current(url: str) -> str | None:
 def is_current(url: str) -> bool:
     """Whether the database has the schema that this release needs."""
     return asyncio.run(current(url)) == head()
+
+
+async def check_revision(url: str) -> None:
+    """Refuses a database whose tables this release does not know.
+
+    Raises:
+        SchemaMismatch: migrations have to be run first.
+    """
+    found, needed = await current(url), head()
+    if found == needed:
+        return
+    if found is not None and not is_known(found):
+        # During a rolling upgrade the schema is ahead of the old workers; it only ever grows.
+        log.warning("the database is at a later schema than this release", revision=found)
+        return
+    has = "no schema yet" if found is None else f"the schema of revision {found}"
+    raise SchemaMismatch(
+        f"the database has {has}, this release needs {needed}: run `orchestrator migrate`"
+    )
 
 
 def check(url: str) -> None:
