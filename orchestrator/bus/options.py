@@ -9,7 +9,9 @@ from typing import Literal
 
 from orchestrator.domain.errors import InvalidSettings
 
-PREFIX = "ORCHESTRATOR_KAFKA__"
+PREFIX = "KAFKA_"
+"""Of the variables that have Kafka's own names; ours begin with `OWN_PREFIX`."""
+OWN_PREFIX = "ORCHESTRATOR_"
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -117,16 +119,16 @@ class BusOptions:
             raise InvalidSettings(f"{PREFIX}BOOTSTRAP_SERVERS is empty: expected host:port, …")
         names = self.topics.all
         if len(set(names)) < len(names):
-            raise InvalidSettings(f"{PREFIX}TOPICS__*: two topics share a name: {', '.join(names)}")
+            raise InvalidSettings(f"{OWN_PREFIX}TOPIC_…: two topics share a name: {', '.join(names)}")
         for name, value in (
             ("PARTITIONS", self.partitions),
             ("BATCH_MESSAGES", self.batch_messages),
             ("MAX_MESSAGE_BYTES", self.max_message_bytes),
         ):
             if value < 1:
-                raise InvalidSettings(f"{PREFIX}{name} is {value}: expected a number from 1")
+                raise InvalidSettings(f"{OWN_PREFIX}{name} is {value}: expected a number from 1")
         if self.session_timeout_seconds >= self.request_timeout_seconds:
             raise InvalidSettings(
-                f"{PREFIX}SESSION_TIMEOUT_SECONDS ({self.session_timeout_seconds}) has to be less "
-                f"than {PREFIX}REQUEST_TIMEOUT_SECONDS ({self.request_timeout_seconds})"
+                f"session_timeout_seconds ({self.session_timeout_seconds}) has to be less "
+                f"than request_timeout_seconds ({self.request_timeout_seconds})"
             )

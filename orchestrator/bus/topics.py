@@ -7,7 +7,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from orchestrator.bus.connection import check, client_arguments, kafka_errors
-from orchestrator.bus.options import PREFIX, BusOptions
+from orchestrator.bus.options import OWN_PREFIX, BusOptions
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 
 LETTER_OVERHEAD_BYTES = 64 * 1024
@@ -54,7 +54,7 @@ async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
     if not options.create_topics:
         raise InvalidSettings(
             f"Kafka has no topic {', '.join(map(repr, missing))}: create it with `orchestrator "
-            f"topics create`, or set {PREFIX}CREATE_TOPICS=true"
+            f"topics create`, or set {OWN_PREFIX}CREATE_TOPICS=true"
         )
     await create_topics(options, missing)
     return missing

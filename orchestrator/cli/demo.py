@@ -75,12 +75,13 @@ async def _beside_worker(stack: Stack, stop: Stop) -> int:
     try:
         await asyncio.wait([worker, show], return_when=asyncio.FIRST_COMPLETED)
         if not show.done():
-            show.cancel()
-            complain(f"the worker ended before the tasks had; its log says why: {worker}")
+            complain("the worker ended before the tasks had; its log says why")
+            return 1
         return await show
     finally:
+        show.cancel()
         ending.ask()
-        await asyncio.gather(worker, return_exceptions=True)
+        await asyncio.gather(show, worker, return_exceptions=True)
 
 
 def _cancel(task: asyncio.Task[int]) -> None:

@@ -76,7 +76,7 @@ def publish(
 
 
 @app.command()
-def task(  # noqa: PLR0913 - each is an option of the command line
+def task(  # noqa: PLR0913 # sizes: each is an option of the command line
     description: Annotated[str, typer.Argument(help="The task in words.")],
     *,
     task_id: Annotated[

@@ -13,6 +13,7 @@ from orchestrator.api.health import HealthServer
 from orchestrator.app import App, Options, Overrides, open_app
 from orchestrator.cli.signals import Stop
 from orchestrator.cli.verbose import show_turn
+from orchestrator.domain.errors import OrchestratorError
 from orchestrator.settings import Settings, load_settings
 from orchestrator.telemetry.health import Check, HealthOptions
 from orchestrator.telemetry.logs import configure_logs, get_logger
@@ -77,7 +78,7 @@ def run_loop(work: Coroutine[object, object, int]) -> int:
 async def run_worker(
     options: Options, health: HealthOptions, *, stop: Stop, overrides: Overrides = Overrides()
 ) -> int:
-    """A worker until `stop` ends it: 0 after a gentle end, 1 after a forced one."""
+    """A worker until `stop` ends it: 0 after a gentle end, 1 after any other."""
     probes = _Probes()
     server = HealthServer(health, live=probes.live(), ready=probes.ready())
     address = server.bind()
@@ -94,10 +95,24 @@ async def run_worker(
             raise
         if stop.is_forced:
             log.warning("stopped at once; tasks under way go on elsewhere after the lease")
+    except ExceptionGroup as group:
+        _tell_why(group)
+        return 1
     finally:
         server.stop()
         await serving
     return 1 if stop.is_forced else 0
+
+
+def _tell_why(group: ExceptionGroup[Exception]) -> None:
+    """A part of the worker died, and took the others with it: each reason, once."""
+    for error in group.exceptions:
+        if isinstance(error, ExceptionGroup):
+            _tell_why(error)
+        elif isinstance(error, OrchestratorError):
+            log.error("worker died", error=str(error))
+        else:
+            log.error("worker died", error=repr(error), exc_info=error)
 
 
 class _Probes:

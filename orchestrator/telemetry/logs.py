@@ -27,6 +27,10 @@ A long text goes into the key `block`: on a terminal it stands indented below th
 # One line a request, with its URL, says less than the journal, and a URL may carry a secret.
 FOREIGN_LEVELS = {
     "aiokafka": logging.WARNING,
+    # They call normal what passes by itself an error: a topic that is being made, a coordinator
+    # that moves. What does not pass, the bus tells.
+    "aiokafka.cluster": logging.CRITICAL,
+    "aiokafka.consumer.group_coordinator": logging.CRITICAL,
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
     "httpcore": logging.WARNING,
