@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from orchestrator.bus.connection import client_arguments, kafka_errors
 from orchestrator.bus.ingest import Engine
@@ -21,7 +21,9 @@ from orchestrator.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-LEAVE_SECONDS = 8.0
+FETCH_WAIT_MS = 250
+"""How long a broker holds a fetch when there is nothing: a resumed partition waits for it."""
+LEAVE_SECONDS = 5.0
 """How long leaving the group may take: a frozen broker must not keep the process from ending."""
 
 
@@ -136,7 +138,12 @@ def new_consumer(options: BusOptions) -> AIOKafkaConsumer:
         # aiokafka's default would silently skip to the end where Kafka's log begins after us.
         auto_offset_reset="none",
         isolation_level="read_committed",
-        partition_assignment_strategy=(StickyPartitionAssignor,),
+        # Over all topics at once: aiokafka's sticky one gives a member all of `tasks`. Nothing here
+        # is kept from one assignment to the next, so there is nothing to stick to.
+        partition_assignment_strategy=(RoundRobinPartitionAssignor,),
+        # How long a topic that got more partitions may go unseen.
+        metadata_max_age_ms=30_000,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
         session_timeout_ms=int(options.session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(options.session_timeout_seconds * 300),
         max_poll_records=options.batch_messages,

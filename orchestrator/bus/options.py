@@ -119,7 +119,9 @@ class BusOptions:
             raise InvalidSettings(f"{PREFIX}BOOTSTRAP_SERVERS is empty: expected host:port, …")
         names = self.topics.all
         if len(set(names)) < len(names):
-            raise InvalidSettings(f"{OWN_PREFIX}TOPIC_…: two topics share a name: {', '.join(names)}")
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: two topics share a name: {', '.join(names)}"
+            )
         for name, value in (
             ("PARTITIONS", self.partitions),
             ("BATCH_MESSAGES", self.batch_messages),

@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 Records = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
-POLL_MS, UNSETTLED_POLL_MS, CAREFUL_POLL_MS = 200, 20, 1000
+POLL_MS, UNSETTLED_POLL_MS, CAREFUL_POLL_MS = 200, 20, 500
 """How long a poll waits: for messages; while something else waits too; for one partition."""
 MAX_FAILURES = 3
 """Polls in a row that may fail before the consumer is built anew, or a batch is skipped."""

@@ -1,5 +1,6 @@
 """The topics: made on demand, and the cluster that they are in."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,8 @@ from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 
 LETTER_OVERHEAD_BYTES = 64 * 1024
 """By how much a dead letter may exceed the message in it."""
+VISIBLE_SECONDS = 15.0
+"""How long a new topic may take until it has leaders."""
 
 
 @asynccontextmanager
@@ -61,7 +64,7 @@ async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
 
 
 async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
-    """Creates these topics; one that is there already is left as it is."""
+    """Creates these topics, ready for use; one that is there already is left as it is."""
     async with admin(options) as client:
         with kafka_errors("create topics"):
             response = await client.create_topics([_new_topic(options, n) for n in names])
@@ -69,6 +72,24 @@ async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
                 error = kafka.for_code(code)
                 if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
                     raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
+            await _wait_for_leaders(client, names)
+
+
+async def _wait_for_leaders(client: AIOKafkaAdminClient, names: tuple[str, ...]) -> None:
+    async with asyncio.timeout(VISIBLE_SECONDS):
+        while not await _have_leaders(client, names):  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.05)
+
+
+async def _have_leaders(client: AIOKafkaAdminClient, names: tuple[str, ...]) -> bool:
+    """Whether the brokers know the topics: a group that joins before gets no partitions of them."""
+    described = await client.describe_topics(list(names))
+    return all(
+        topic["error_code"] == 0
+        and topic["partitions"]
+        and all(partition["leader"] >= 0 for partition in topic["partitions"])
+        for topic in described
+    )
 
 
 def _new_topic(options: BusOptions, name: str) -> NewTopic:

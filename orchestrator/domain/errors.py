@@ -9,6 +9,7 @@ OrchestratorError
 │   ├── NotFound
 │   ├── NotAllowed
 │   ├── SchemaMismatch
+│   ├── UnreadableJournal
 │   └── PartitionGap
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
@@ -84,6 +85,12 @@ class SchemaMismatch(OperatorError):
     """The database is not at the migration that this release needs."""
 
     code = "schema_mismatch"
+
+
+class UnreadableJournal(OperatorError):
+    """A step was written by a later release, or by nobody of us: the task can't go on here."""
+
+    code = "unreadable_journal"
 
 
 class PartitionGap(OperatorError):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Decision, ModelMessage, Reply, Usage
+from orchestrator.domain.errors import UnreadableJournal
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 
@@ -186,6 +187,15 @@ def load_body(kind: str, body: object) -> StepBody:
     """The body from its parsed JSON.
 
     Raises:
-        KeyError, pydantic.ValidationError: a later release wrote it, and this one can't read it.
+        UnreadableJournal: this release does not know the kind, or can't read its body.
     """
-    return _ADAPTERS[kind].validate_python(body)
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        raise UnreadableJournal(f"step of kind {kind!r}: this release does not know it")
+    try:
+        return adapter.validate_python(body)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise UnreadableJournal(
+            f"step of kind {kind!r}: this release can't read its {where or 'body'}"
+        ) from error

@@ -12,7 +12,7 @@ from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.engine.journal import Fenced
 from orchestrator.engine.runner import Runner, Tools
-from orchestrator.store.claims import Loaded
+from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import bind_task, get_logger
@@ -23,7 +23,7 @@ GIVE_BACK_DELAY = timedelta(seconds=1)
 
 log = get_logger(__name__)
 
-Load = Callable[[Sequence[TaskKey]], Awaitable[list[Loaded]]]
+Load = Callable[[Sequence[TaskKey]], Awaitable[list[Loaded | Unreadable]]]
 GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
 
 
@@ -115,6 +115,10 @@ class Running:
             self._wake.set()
             return
         for task in loaded:
+            if isinstance(task, Unreadable):
+                log.error("task can't be run by this release", error=str(task.error))
+                await self._return(task.claimed, task.claims)
+                continue
             key, epoch = task.snapshot.task.key, task.snapshot.epoch
             if self._starting.get(key, epoch) > epoch or key not in self._starting:
                 continue

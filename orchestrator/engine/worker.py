@@ -21,7 +21,7 @@ from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
 from orchestrator.planners.planner import Planner
 from orchestrator.store import claims
-from orchestrator.store.claims import Loaded
+from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed, Ingested
 from orchestrator.store.journal import Entry, Written, journal
@@ -177,7 +177,7 @@ class Worker:
             metrics.STEPS.labels(kind).inc(count)
         return written
 
-    async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded]:
+    async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await claims.load(self._database, self.id, keys)
 
     async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.domain.context import Context
+from orchestrator.domain.errors import UnreadableJournal
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey, WorkerId
 from orchestrator.domain.snapshot import Snapshot
@@ -160,6 +161,15 @@ class Loaded:
     claims: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """A claimed task that this release can't run."""
+
+    claimed: Claimed
+    claims: int
+    error: UnreadableJournal
+
+
 def _steps(rows: list[list[Any]] | None) -> tuple[Step, ...]:
     return tuple(
         Step(
@@ -226,9 +236,19 @@ async def count_runnable(database: Database) -> int:
     return row["tasks"] if row else 0
 
 
-async def load(database: Database, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded]:
+async def load(
+    database: Database, worker: WorkerId, keys: Sequence[TaskKey]
+) -> list[Loaded | Unreadable]:
     """The tasks among `keys` that the worker owns, with their journals and unread messages."""
-    return [_loaded(r) for r in await database.fetch(LOAD, list(keys), worker)]
+    return [_read(row) for row in await database.fetch(LOAD, list(keys), worker)]
+
+
+def _read(row: Row) -> Loaded | Unreadable:
+    try:
+        return _loaded(row)
+    except UnreadableJournal as error:
+        claimed = Claimed(key=TaskKey(row["id"]), epoch=Epoch(row["epoch"]))
+        return Unreadable(claimed=claimed, claims=row["claims"], error=error)
 
 
 async def unread(database: Database, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
