@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
+def upgrade() -> None:  # sizes: a statement a table, read from top to bottom
     # A migration that queues behind a long transaction makes everyone else queue behind itself.
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.create_table(

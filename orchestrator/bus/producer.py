@@ -1,7 +1,8 @@
 """The idempotent producer's life: made when it is needed, replaced after any failure.
 
 A producer that failed once may have a hole in its sequence numbers, and aiokafka does not close it:
-every later message of that partition would be refused.
+every later message of that partition would be refused. And it never gives up by itself: whoever
+sends has to say when it is enough.
 """
 
 import asyncio
@@ -44,9 +45,12 @@ class ProducerLife:
         return self._producer
 
     async def replace(self) -> None:
-        """Forgets the producer; the next `current` makes another."""
+        """Gives up what is not acknowledged; the next `current` makes another producer."""
         producer, self._producer = self._producer, None
         if producer is not None:
+            # `stop` would wait until all is acknowledged, and an idempotent producer tries for ever.
+            gave_up = kafka.KafkaTimeoutError("given up")
+            producer._message_accumulator.fail_all(gave_up)  # noqa: SLF001 - there is no other way
             await producer.stop()
 
     close = replace
@@ -80,6 +84,7 @@ class Publisher:
 
     def __init__(self, options: BusOptions) -> None:
         self._life = ProducerLife(options)
+        self._patience = options.publish_timeout_seconds
 
     async def __aenter__(self) -> Self:
         await self._life.current()
@@ -105,9 +110,10 @@ class Publisher:
         producer = await self._life.current()
         try:
             with kafka_errors(f"publish to topic {topic!r}"):
-                sent = await producer.send_and_wait(
-                    topic, value=value, key=key, headers=list(headers)
-                )
+                async with asyncio.timeout(self._patience):
+                    sent = await producer.send_and_wait(
+                        topic, value=value, key=key, headers=list(headers)
+                    )
         except KafkaUnavailable as error:
             if not isinstance(error.__cause__, kafka.MessageSizeTooLargeError):
                 await self._life.replace()

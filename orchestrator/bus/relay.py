@@ -157,7 +157,12 @@ class Relay:
         if not self._identity.is_alive():
             return Shipped(rows=frozenset(), messages={}, errors=())
         with kafka_errors("publish"):
-            return await ship(producer, messages, max_bytes=self._max_bytes)
+            return await ship(
+                producer,
+                messages,
+                max_bytes=self._max_bytes,
+                patience_seconds=self._options.publish_timeout_seconds,
+            )
 
     async def _producer(self) -> AIOKafkaProducer:
         if not self._life.is_open:

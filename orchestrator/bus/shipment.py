@@ -44,16 +44,27 @@ class Shipped:
 
 
 async def ship(
-    producer: AIOKafkaProducer, messages: Sequence[Outgoing], *, max_bytes: int
+    producer: AIOKafkaProducer,
+    messages: Sequence[Outgoing],
+    *,
+    max_bytes: int,
+    patience_seconds: float,
 ) -> Shipped:
     """Sends what fits into one batch a partition; the rest is for the next round.
 
+    A batch that is not acknowledged in time counts as failed, and is only gone with the producer.
+
     Raises:
-        aiokafka.errors.KafkaError: a topic is unknown; nothing was sent.
+        aiokafka.errors.KafkaError, TimeoutError: nothing is known of a topic; nothing was sent.
     """
-    packed, left = await _pack(producer, messages, max_bytes=max_bytes)
+    async with asyncio.timeout(patience_seconds):
+        packed, left = await _pack(producer, messages, max_bytes=max_bytes)
     results = await asyncio.gather(
-        *(_send(producer, place, part) for place, part in packed.items()), return_exceptions=True
+        *(
+            _send(producer, place, part, patience_seconds=patience_seconds)
+            for place, part in packed.items()
+        ),
+        return_exceptions=True,
     )
     failed = set(left)
     count: dict[str, int] = {}
@@ -101,7 +112,10 @@ async def _pack(
     return {place: part for place, part in packed.items() if part.rows}, left
 
 
-async def _send(producer: AIOKafkaProducer, place: Place, part: _Packed) -> None:
+async def _send(
+    producer: AIOKafkaProducer, place: Place, part: _Packed, *, patience_seconds: float
+) -> None:
     topic, partition = place
     part.batch.close()
-    await (await producer.send_batch(part.batch, topic, partition=partition))
+    async with asyncio.timeout(patience_seconds):
+        await (await producer.send_batch(part.batch, topic, partition=partition))

@@ -33,8 +33,11 @@ def progress_bar(*, collected: int, required: int) -> Text:
     if not required:
         return Text("no required fields", style="dim")
     full = BAR_CELLS * collected // required
-    bar = Text("█" * full, style="green") + Text("░" * (BAR_CELLS - full), style="dim")
-    return bar + Text(f" {progress_text(collected=collected, required=required)}")
+    return Text.assemble(
+        ("█" * full, "green"),
+        ("░" * (BAR_CELLS - full), "dim"),
+        f" {progress_text(collected=collected, required=required)}",
+    )
 
 
 def task_line(row: TaskRow) -> str:

@@ -12,6 +12,7 @@ def show_turn(shown: PromptShown) -> None:
     """One line for the prompt and one for the decision, each with its text as a block."""
     log.info(
         "prompt",
+        step=shown.step,
         messages=len(shown.messages),
         tools=len(shown.tools),
         block="\n".join(_message_text(m) for m in shown.messages),
@@ -19,6 +20,7 @@ def show_turn(shown: PromptShown) -> None:
     turn = shown.turn
     log.info(
         "decision",
+        step=shown.step,
         type=turn.decision.type,
         model=turn.model,
         input_tokens=turn.usage.input_tokens,

@@ -30,6 +30,9 @@ ROWS = 20
 LINES = 100
 """Newest tasks whose changes are told of, where stdout is no terminal."""
 
+HEADING_AND_STATE = 4
+"""Lines beside the steps."""
+
 Show = Callable[[TaskRow, Sequence[StepRow]], None]
 """Shows the task as of now, and the steps that came since the last time."""
 
@@ -100,7 +103,9 @@ def _show_live(live: Live) -> Show:
         so_far.extend(steps)
         bar = progress_bar(collected=row.collected, required=row.required)
         line = Text(task_line(row), style="bold")
-        live.update(Group(step_table(so_far), bar, line), refresh=True)
+        # What does not fit is cut off below, where the newest steps are.
+        room = max(live.console.height - HEADING_AND_STATE, 1)
+        live.update(Group(step_table(so_far[-room:]), bar, line), refresh=True)
 
     return show
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import orjson
+
 from orchestrator.agents.agent import Caller, CallRequest
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
@@ -18,6 +20,7 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
 
+log = get_logger(__name__)
 verbose = get_logger(VERBOSE_LOGGER)
 
 
@@ -120,14 +123,18 @@ class Calls:
 
 def _tell(due: DueCall, result: CallResult) -> None:
     metrics.TOOL_SECONDS.labels(due.call.agent, result.status).observe(result.duration_ms / 1000)
-    verbose.info(
-        "agent call",
-        agent=due.call.agent,
-        attempt=due.attempt,
-        status=result.status.value,
-        duration_ms=result.duration_ms,
-        block=f"input  {due.call.input}\noutput {result.error or result.output}",
-    )
+    told = {
+        "step": due.step,
+        "call": due.call.number,
+        "agent": due.call.agent,
+        "attempt": due.attempt,
+        "status": result.status.value,
+        "duration_ms": result.duration_ms,
+    }
+    log.info("agent answered", **told)
+    answer = result.error or orjson.dumps(result.output).decode()
+    block = f"input  {orjson.dumps(due.call.input).decode()}\nanswer {answer}"
+    verbose.info("agent call", **told, block=block)
 
 
 def _error(text: str) -> CallResult:

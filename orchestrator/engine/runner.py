@@ -53,10 +53,13 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.planners.planner import Planner
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.telemetry.logs import get_logger
 
 CONTEXT_BYTES = 4096
 """Up to here the context is written with each commit; a larger one at rest, or now and then."""
 CONTEXT_EVERY_STEPS = 20
+
+log = get_logger(__name__)
 
 Unread = Callable[[TaskKey], Awaitable[tuple[tuple[InboxMessage, ...], int]]]
 
@@ -182,6 +185,7 @@ class Runner:
         )
         self._tokens += turn.usage.total
         decided = self._next(body, change=_turn_change(turn))
+        log.info("decision", step=decided.seq, type=turn.decision.type, tokens=turn.usage.total)
         return await self._follow(turn, decided)
 
     async def _follow(self, turn: Turn, decided: Step) -> TaskStatus | None:

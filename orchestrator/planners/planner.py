@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.decision import Turn
-from orchestrator.domain.ids import TaskId
+from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 
@@ -34,6 +34,8 @@ class PromptShown:
     """One turn for whoever watches: what the model was shown, and what was made of its answer."""
 
     task_id: TaskId
+    step: Seq
+    """The number that the decision gets in the journal."""
     messages: tuple[PromptMessage, ...]
     tools: tuple[str, ...]
     turn: Turn

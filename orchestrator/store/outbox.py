@@ -12,12 +12,18 @@ from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.store.database import Database
 
+# The outbox is empty whenever PostgreSQL counts it, or full: plain joins are planned as hashes of
+# whole tables. LIMIT keeps them what they should be, one look into an index for each row.
 NEXT = """
 SELECT o.id, o.topic, o.key, o.value, o.headers, t.task_id, t.tenant, t.traceparent,
        s.seq, s.kind, s.body, s.change, s.at
 FROM (SELECT * FROM outbox ORDER BY id LIMIT $1) o
-LEFT JOIN tasks t ON t.id = o.task
-LEFT JOIN steps s ON s.task = o.task AND s.seq = o.seq
+LEFT JOIN LATERAL (
+    SELECT task_id, tenant, traceparent FROM tasks WHERE id = o.task LIMIT 1
+) t ON true
+LEFT JOIN LATERAL (
+    SELECT seq, kind, body, change, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
+) s ON true
 ORDER BY o.id
 """
 

@@ -15,7 +15,7 @@ from orchestrator.agents.agent import Catalogue
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.decision import Turn, Usage
 from orchestrator.domain.errors import ModelFailed
-from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.answer import read_answer, read_usage
 from orchestrator.planners.agentic.model import Bound, ask, bind
@@ -74,7 +74,7 @@ class AgenticPlanner:
         )
         self._count(turn.usage)
         if self._on_turn is not None:
-            self._on_turn(_shown(snapshot.task.task_id, messages, equipped.toolbox, turn))
+            self._on_turn(_shown(snapshot, messages, equipped.toolbox, turn))
         return turn
 
     async def _ask(self, bound: Bound, messages: list[BaseMessage]) -> AIMessage:
@@ -121,10 +121,11 @@ class AgenticPlanner:
 
 
 def _shown(
-    task_id: TaskId, messages: list[BaseMessage], toolbox: Toolbox, turn: Turn
+    snapshot: Snapshot, messages: list[BaseMessage], toolbox: Toolbox, turn: Turn
 ) -> PromptShown:
     return PromptShown(
-        task_id=task_id,
+        task_id=snapshot.task.task_id,
+        step=Seq(snapshot.seq + 1),
         messages=tuple(_shown_message(message) for message in messages),
         tools=toolbox.names,
         turn=turn,

@@ -1,33 +1,15 @@
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from orchestrator.cli.main import SUBCOMMANDS
+from tests.integration.cli.command import ROOT, orchestrator
 
 HEAVY = ("langchain", "aiokafka", "sqlalchemy", "asyncpg", "fastapi", "httpx", "pydantic")
-
-
-def orchestrator(
-    *arguments: str, environ: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The command, without any setting of the machine that runs the tests."""
-    root = Path(__file__).parents[3]
-    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "COLUMNS": "100"}
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env={**base, **(environ or {})},
-        cwd=cwd or root / "tests",
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def test_help_names_every_command_and_loads_none() -> None:
@@ -38,9 +20,8 @@ def test_help_names_every_command_and_loads_none() -> None:
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])\n"
     )
-    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "LOADED []"
     assert all(f"\n  {name} " in done.stdout for name in SUBCOMMANDS)

@@ -1,5 +1,7 @@
 """Batches are made and cut so that positions stay whole."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,7 @@ def event(topic: str, partition: int, offset: int) -> NewEvent:
 
 @st.composite
 def parts(draw: st.DrawFn) -> list[Part]:
-    """One to four partitions whose offsets have holes, as compaction and transactions leave them."""
+    """Up to four partitions whose offsets have holes, as transactions leave them."""
     found = []
     for partition in range(draw(st.integers(1, 4))):
         offsets = sorted(draw(st.sets(st.integers(10, 60), max_size=8)))
@@ -50,7 +52,7 @@ def test_positions_of_the_halves_meet(whole: list[Part]) -> None:
         pieces = [p for p in (*before, *after) if p.partition == part.partition]
         assert pieces[0].expected == part.expected
         assert pieces[-1].next_offset == part.next_offset
-        for earlier, later in zip(pieces, pieces[1:], strict=False):
+        for earlier, later in pairwise(pieces):
             assert earlier.next_offset == later.expected
             assert earlier.items[-1].origin.offset < earlier.next_offset
 

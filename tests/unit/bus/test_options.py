@@ -29,7 +29,7 @@ def test_a_password_is_not_shown() -> None:
 
 
 def test_sasl_without_a_password_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="ORCHESTRATOR_KAFKA__SASL_PASSWORD"):
+    with pytest.raises(InvalidSettings, match="KAFKA_SASL_PASSWORD"):
         Security(security_protocol="SASL_PLAINTEXT", sasl_username="u")
 
 

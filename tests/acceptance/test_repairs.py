@@ -1,0 +1,56 @@
+"""An answer of the model that decides nothing goes back to it, twice at most."""
+
+import pytest
+
+from tests.acceptance.conftest import Office
+from tests.fakes.llm import EMPTY, Answer, broken, calls, text
+
+REGISTER = "Register the customer ACME"
+
+UNUSABLE = [
+    pytest.param(broken("agent_crm", '{"name": '), "are no JSON object", id="broken-arguments"),
+    pytest.param(calls(("agent_crm", {})), "can't take this input", id="wrong-arguments"),
+    pytest.param(calls(("agent_nobody", {})), "there is no tool", id="unknown-agent"),
+    pytest.param(EMPTY, "its answer was empty", id="empty"),
+    pytest.param(text("It is done."), "it answered in plain text", id="plain-text"),
+    pytest.param(calls(("complete", {"result": {}})), "not complete", id="too-early"),
+]
+
+
+@pytest.mark.parametrize(("answer", "reason"), UNUSABLE)
+async def test_the_model_may_mend_its_answer_twice(
+    office: Office, answer: Answer, reason: str, request: pytest.FixtureRequest
+) -> None:
+    task_id = f"mends-{request.node.callspec.id}"
+    office.llm.will(task_id, answer, answer)
+
+    await office.observer.task(task_id, REGISTER, "customer_id")
+
+    await office.observer.reached(task_id, "completed")
+    assert [prompt.turn for prompt in office.llm.of(task_id)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("answer", "reason"), UNUSABLE)
+async def test_the_third_unusable_answer_fails_the_task_with_the_reason(
+    office: Office, answer: Answer, reason: str, request: pytest.FixtureRequest
+) -> None:
+    task_id = f"fails-{request.node.callspec.id}"
+    office.llm.will(task_id, answer, answer, answer)
+
+    await office.observer.task(task_id, REGISTER, "customer_id")
+
+    row = await office.observer.reached(task_id, "failed")
+    assert "the model gave no usable decision" in row["reason"]
+    assert reason in row["reason"]
+    assert len(office.llm.of(task_id)) == 3
+
+
+async def test_the_model_is_told_what_was_wrong(office: Office) -> None:
+    office.llm.will("reproved", calls(("agent_crm", {"nome": "ACME"})))
+
+    await office.observer.task("reproved", REGISTER, "customer_id")
+
+    await office.observer.reached("reproved", "completed")
+    reply = office.llm.of("reproved")[1].messages[-2]
+    assert reply["role"] == "tool"
+    assert "'name'" in reply["content"] or '"name"' in reply["content"]

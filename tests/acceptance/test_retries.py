@@ -1,0 +1,84 @@
+"""What fails and may succeed later is tried again, from PostgreSQL; what can't is told."""
+
+import pytest
+
+from tests.acceptance.conftest import Office
+from tests.fakes.agent import Behaviour, failed, status
+from tests.fakes.llm import refused
+
+REGISTER = "Register the customer ACME"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(status(503), id="503"),
+        pytest.param(status(429, Retry_After="1"), id="429"),
+        pytest.param(Behaviour(kind="reset"), id="reset"),
+        pytest.param(failed("busy", retryable=True), id="busy"),
+    ],
+)
+async def test_a_call_that_may_succeed_later_is_made_again_under_the_same_key(
+    office: Office, answer: Behaviour, request: pytest.FixtureRequest
+) -> None:
+    task_id = f"agent-{request.node.callspec.id}"
+    office.crm.will(answer)
+
+    await office.observer.task(task_id, REGISTER, "customer_id")
+
+    await office.observer.reached(task_id, "completed")
+    sends = {key: n for key, n in office.crm.sends.items() if key.startswith(f"{task_id}/")}
+    assert sends == {f"{task_id}/2/1": 2}
+    assert "attempt_failed" in await office.observer.kinds(task_id)
+    assert len(office.llm.of(task_id)) == 1
+
+
+async def test_while_a_call_waits_for_its_next_try_nobody_owns_the_task(office: Office) -> None:
+    office.crm.will(status(429, Retry_After="2"))
+
+    await office.observer.task("parked", REGISTER, "customer_id")
+
+    row = await office.observer.reached("parked", "waiting")
+    assert row["owner"] is None
+    assert (row["run_at"] - row["updated_at"]).total_seconds() > 1
+    await office.observer.reached("parked", "completed")
+
+
+async def test_a_call_that_can_never_succeed_goes_back_to_the_model(office: Office) -> None:
+    office.crm.will(status(404, body="no such customer"))
+
+    await office.observer.task("refused", REGISTER, "customer_id")
+
+    row = await office.observer.reached("refused", "failed")
+    assert "no such customer" in row["reason"]
+    assert office.crm.sends["refused/2/1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"), [("429", {"Retry_After": "1"}), ("500", {}), ("529", {})]
+)
+async def test_a_model_that_is_overloaded_is_asked_again(
+    office: Office, name: str, headers: dict[str, str]
+) -> None:
+    task_id = f"model-{name}"
+    office.llm.will(task_id, refused(int(name), **headers))
+
+    await office.observer.task(task_id, REGISTER, "customer_id")
+
+    await office.observer.reached(task_id, "completed")
+    first, second = office.llm.of(task_id)
+    assert (first.turn, second.turn) == (0, 0)
+    if headers:
+        assert second.at - first.at >= 1
+
+
+async def test_a_model_that_refuses_the_key_fails_the_task_with_the_reason(
+    office: Office,
+) -> None:
+    office.llm.will("key", refused(401))
+
+    await office.observer.task("key", REGISTER, "customer_id")
+
+    row = await office.observer.reached("key", "failed")
+    assert "refused the API key" in row["reason"]
+    assert "sk-of-a-test" not in row["reason"]

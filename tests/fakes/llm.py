@@ -1,0 +1,192 @@
+"""An OpenAI-compatible endpoint that plans by rule, answers from a script, and counts its prompts.
+
+A task is known by its id in brackets at the start of its description, a turn by the number of
+decisions that the conversation holds: the same turn asked for twice is the same journaled decision.
+"""
+
+import asyncio
+import json
+import re
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from demo.llm.rules import plan
+from orchestrator.planners.agentic.prompt import USE_A_TOOL
+
+Json = dict[str, Any]
+
+_TASK_ID = re.compile(r"Task:\n\[([^\]]+)\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one prompt gets."""
+
+    content: str | None = None
+    tool_calls: tuple[tuple[str, str], ...] = ()
+    """Tools with their arguments as text."""
+    code: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    hangs: bool = False
+
+
+HANG = Answer(hangs=True)
+EMPTY = Answer()
+
+
+def calls(*pairs: tuple[str, Json]) -> Answer:
+    return Answer(tool_calls=tuple((tool, json.dumps(arguments)) for tool, arguments in pairs))
+
+
+def broken(tool: str, arguments: str) -> Answer:
+    """A call whose arguments are no JSON."""
+    return Answer(tool_calls=((tool, arguments),))
+
+
+def text(words: str) -> Answer:
+    return Answer(content=words)
+
+
+def refused(code: int, **headers: str) -> Answer:
+    """`headers` with `_` for `-`."""
+    return Answer(code=code, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """One request, as it arrived."""
+
+    task_id: str
+    turn: int
+    """Decisions that the journal held."""
+    at: float
+    """Seconds of wall clock."""
+    tools: tuple[str, ...]
+    messages: tuple[Json, ...] = field(repr=False)
+
+
+class FakeLlm:
+    """Scripted a task at a time (`will`); every other prompt is answered by the demo's rules."""
+
+    def __init__(self, *, think_seconds: float = 0.0) -> None:
+        self.url = ""
+        self.think_seconds = think_seconds
+        self.prompts: list[Prompt] = []
+        self._script: dict[str, deque[Answer]] = {}
+        self._arrived = asyncio.Condition()
+        self._released = asyncio.Event()
+
+    def will(self, task_id: str, *answers: Answer) -> None:
+        """The task's next prompts get these, in order."""
+        self._script.setdefault(task_id, deque()).extend(answers)
+
+    def of(self, task_id: str) -> list[Prompt]:
+        """The prompts of one task, in their order."""
+        return [prompt for prompt in self.prompts if prompt.task_id == task_id]
+
+    @property
+    def asked(self) -> Counter[tuple[str, int]]:
+        """How often each task was asked for each of its turns."""
+        return Counter((prompt.task_id, prompt.turn) for prompt in self.prompts)
+
+    async def wait_for_prompts(self, count: int, *, task_id: str, seconds: float = 20) -> None:
+        async with asyncio.timeout(seconds), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.of(task_id)) >= count)
+
+    def release(self) -> None:
+        """Ends every `HANG`."""
+        self._released.set()
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/chat/completions", self._on_prompt)
+        return app
+
+    async def _on_prompt(self, request: web.Request) -> web.Response:
+        arrived = time.time()
+        body = await request.json()
+        prompt = _read(body, at=arrived)
+        async with self._arrived:
+            self.prompts.append(prompt)
+            self._arrived.notify_all()
+        answer = self._answer(prompt, body)
+        if answer.hangs:
+            await self._released.wait()
+            return web.json_response({"error": {"message": "released"}}, status=500)
+        await asyncio.sleep(self.think_seconds)
+        if answer.code != 200:
+            error = {"error": {"message": f"scripted {answer.code}", "type": "scripted"}}
+            return web.json_response(error, status=answer.code, headers=answer.headers)
+        return web.json_response(_completion(answer, number=len(self.prompts)))
+
+    def _answer(self, prompt: Prompt, body: Json) -> Answer:
+        script = self._script.get(prompt.task_id)
+        if script:
+            return script.popleft()
+        return calls(*plan(body["messages"], body["tools"]))
+
+
+def _read(body: Json, *, at: float) -> Prompt:
+    messages = body["messages"]
+    task = _TASK_ID.match(str(messages[1]["content"]))
+    return Prompt(
+        task_id=task[1] if task else "",
+        turn=_decisions(messages),
+        at=at,
+        tools=tuple(tool["function"]["name"] for tool in body.get("tools", ())),
+        messages=tuple(messages),
+    )
+
+
+def _decisions(messages: list[Json]) -> int:
+    """An empty answer stands in the conversation by its reproof alone."""
+    answers = sum(message["role"] == "assistant" for message in messages)
+    empty = sum(
+        message["content"] == USE_A_TOOL and before["role"] != "assistant"
+        for before, message in zip(messages, messages[1:], strict=False)
+    )
+    return answers + empty
+
+
+def _completion(answer: Answer, *, number: int) -> Json:
+    message: Json = {"role": "assistant", "content": answer.content}
+    if answer.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": f"call_{number}_{index}",
+                "type": "function",
+                "function": {"name": tool, "arguments": arguments},
+            }
+            for index, (tool, arguments) in enumerate(answer.tool_calls)
+        ]
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": "fake",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
+    }
+
+
+@asynccontextmanager
+async def running_llm(*, think_seconds: float = 0.0) -> AsyncIterator[FakeLlm]:
+    """A fake model on a free port of loopback; `url` is what `OPENAI_BASE_URL` takes."""
+    llm = FakeLlm(think_seconds=think_seconds)
+    runner = web.AppRunner(llm.application(), access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listening:
+        await web.SockSite(runner, listening).start()
+        llm.url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        try:
+            yield llm
+        finally:
+            llm.release()
+            await runner.cleanup()

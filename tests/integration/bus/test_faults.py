@@ -1,0 +1,240 @@
+"""Servers that vanish, freeze and come back, and logs that have holes."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.topics import cluster_id, create_topics
+from orchestrator.local.kafka import LocalKafka
+from orchestrator.store import positions
+from orchestrator.store.database import Database
+from tests.fakes.bus import CountingEngine, bus_options, running_consumer, until
+from tests.fixtures.servers import KafkaServer, PostgresServer
+from tests.integration.bus.rows import (
+    count,
+    has_tasks,
+    one,
+    publish_tasks,
+    task_value,
+)
+
+
+async def test_intake_goes_on_after_postgresql_was_killed(
+    database: Database, options: BusOptions, postgres: PostgresServer
+) -> None:
+    async with running_consumer(database, options) as consumer:
+        await publish_tasks(options, [f"a{n}" for n in range(300)])
+        await until(lambda: has_tasks(database, 1))
+        await postgres.kill()
+        await publish_tasks(options, [f"b{n}" for n in range(300)])
+        await until(lambda: any("PostgreSQL" in p for p in consumer.state.problems))
+        await postgres.start()
+        await until(lambda: has_tasks(database, 600))
+        await until(lambda: consumer.state.is_ready)
+    assert await count(database, "steps") == 600
+
+
+async def test_intake_goes_on_after_postgresql_was_frozen(
+    database: Database, options: BusOptions, postgres: PostgresServer
+) -> None:
+    async with running_consumer(database, options) as consumer:
+        await publish_tasks(options, ["first"])
+        await until(lambda: has_tasks(database, 1))
+        postgres.freeze()
+        await publish_tasks(options, [f"t{n}" for n in range(300)])
+        await until(lambda: bool(consumer.state.problems))
+        postgres.thaw()
+        await until(lambda: has_tasks(database, 301))
+    assert await count(database, "steps") == 301
+
+
+async def test_stopping_while_postgresql_is_away_loses_nothing(
+    database: Database, options: BusOptions, postgres: PostgresServer
+) -> None:
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: consumer.state.is_ready)
+        await postgres.kill()
+        await publish_tasks(options, [f"t{n}" for n in range(50)])
+        await until(lambda: bool(consumer.state.problems))
+    await postgres.start()
+    async with running_consumer(database, options):
+        await until(lambda: has_tasks(database, 50))
+
+
+async def test_intake_goes_on_after_kafka_was_killed(
+    database: Database, options: BusOptions, kafka: KafkaServer
+) -> None:
+    async with running_consumer(database, options):
+        await publish_tasks(options, ["first"])
+        await until(lambda: has_tasks(database, 1))
+        await kafka.kill()
+        await kafka.start()
+        await publish_tasks(options, [f"t{n}" for n in range(100)])
+        await until(lambda: has_tasks(database, 101), seconds=60)
+    assert await count(database, "steps") == 101
+
+
+async def test_a_worker_that_starts_before_kafka_waits_for_it(
+    database: Database, options: BusOptions, kafka: KafkaServer
+) -> None:
+    await publish_tasks(options, ["first"])
+    await kafka.stop()
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: bool(consumer.state.problems))
+        await kafka.start()
+        await until(lambda: has_tasks(database, 1), seconds=60)
+
+
+async def test_two_consumers_share_the_partitions_and_one_takes_over(
+    database: Database, options: BusOptions
+) -> None:
+    first, second = CountingEngine(), CountingEngine()
+    async with running_consumer(database, options, first) as one_:
+        await until(lambda: len(one_.state.partitions) == 6)
+        async with running_consumer(database, options, second) as other:
+            await until(lambda: len(one_.state.partitions) == len(other.state.partitions) == 3)
+            await publish_tasks(options, [f"a{n}" for n in range(200)])
+            await until(lambda: has_tasks(database, 200))
+            assert first.ingested
+            assert second.ingested
+        await publish_tasks(options, [f"b{n}" for n in range(200)])
+        await until(lambda: has_tasks(database, 400))
+    assert await count(database, "steps") == 400
+
+
+async def trim(options: BusOptions, topic: str, before: int) -> None:
+    """What retention does, at once and in every partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
+    await admin.start()
+    try:
+        partitions = [TopicPartition(topic, p) for p in range(options.partitions)]
+        await admin.delete_records({p: RecordsToDelete(before_offset=before) for p in partitions})
+    finally:
+        await admin.close()
+
+
+async def trimmed_topic(options: BusOptions, publisher_ids: int) -> None:
+    from aiokafka import AIOKafkaProducer  # noqa: PLC0415
+
+    async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
+        for number in range(publisher_ids):
+            for partition in range(options.partitions):
+                await producer.send_and_wait(
+                    options.topics.tasks,
+                    value=task_value(f"p{partition}-{number}"),
+                    partition=partition,
+                )
+
+
+async def begin_at_zero(database: Database, options: BusOptions) -> str:
+    cluster = await cluster_id(options)
+    places = {(options.topics.tasks, p): 0 for p in range(options.partitions)}
+    await positions.begin(database, cluster, places)
+    return cluster
+
+
+async def test_a_partition_whose_messages_are_gone_stands_still_and_says_so(
+    database: Database, options: BusOptions
+) -> None:
+    await begin_at_zero(database, options)
+    await trimmed_topic(options, 5)
+    await trim(options, options.topics.tasks, before=3)
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: len(consumer.state.problems) == options.partitions)
+        assert "messages 0 to 2" in consumer.state.problems[0]
+        assert not consumer.state.is_ready
+    assert await count(database, "tasks") == 0
+    assert await count(database, "outbox WHERE topic IS NOT NULL") == options.partitions
+
+
+async def test_a_person_who_moves_the_position_sets_a_partition_going(
+    database: Database, options: BusOptions
+) -> None:
+    cluster = await begin_at_zero(database, options)
+    await trimmed_topic(options, 5)
+    await trim(options, options.topics.tasks, before=3)
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: len(consumer.state.problems) == options.partitions)
+        for partition in range(options.partitions):
+            place = (options.topics.tasks, partition)
+            assert await positions.move(database, cluster, place, expected=0, to=3)
+        await until(lambda: has_tasks(database, 2 * options.partitions))
+        await until(lambda: consumer.state.is_ready)
+
+
+async def test_reading_goes_on_behind_a_gap_where_the_policy_says_so(
+    database: Database, kafka: KafkaServer, topic_prefix: str
+) -> None:
+    from dataclasses import replace  # noqa: PLC0415
+
+    options = replace(bus_options(kafka.bootstrap_servers, topic_prefix), on_gap="continue")
+    await create_topics(options, options.topics.all)
+    await begin_at_zero(database, options)
+    await trimmed_topic(options, 5)
+    await trim(options, options.topics.tasks, before=3)
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: has_tasks(database, 2 * options.partitions))
+        assert consumer.state.is_ready
+    letter = await one(database, "SELECT headers FROM outbox WHERE topic IS NOT NULL LIMIT 1")
+    assert dict(letter["headers"])["dlq.reason"] == "gap"
+
+
+async def test_a_position_beyond_the_end_is_a_gap(database: Database, options: BusOptions) -> None:
+    cluster = await cluster_id(options)
+    await positions.begin(database, cluster, {(options.topics.tasks, 0): 1000})
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: any("made anew" in p for p in consumer.state.problems))
+
+
+def damage_second_batch(log_file: Path) -> None:
+    """Flips a byte in the last record of the second batch: its checksum no longer fits."""
+    raw = bytearray(log_file.read_bytes())
+    length = int.from_bytes(raw[8:12])
+    second = 12 + length
+    end = second + 12 + int.from_bytes(raw[second + 8 : second + 12])
+    raw[end - 10] ^= 0xFF
+    log_file.write_bytes(raw)
+
+
+async def test_a_batch_that_cannot_be_decoded_is_passed_and_nothing_else_is(
+    database: Database, server_folder: Path
+) -> None:
+    kafka = LocalKafka(server_folder / "damaged-kafka")
+    await kafka.start()
+    try:
+        options = bus_options(kafka.bootstrap_servers, "damaged-")
+        await create_topics(options, options.topics.all)
+        await trimmed_topic(options, 3)
+        await kafka.stop()
+        for partition in (0, 1):
+            folder = server_folder / "damaged-kafka" / "logs" / f"damaged-tasks-{partition}"
+            damage_second_batch(folder / "00000000000000000000.log")
+        await kafka.start()
+        async with running_consumer(database, options):
+            await until(lambda: has_tasks(database, 7), seconds=60)
+
+            async def has_letters() -> bool:
+                return await count(database, "outbox WHERE topic IS NOT NULL") == 2
+
+            await until(has_letters, seconds=60)
+    finally:
+        await kafka.stop()
+    assert await count(database, "tasks") == 7
+
+
+@pytest.mark.parametrize("way", ["frozen", "killed"])
+async def test_stopping_ends_soon_while_kafka_is_away(
+    database: Database, options: BusOptions, kafka: KafkaServer, way: str
+) -> None:
+    async with asyncio.timeout(25), running_consumer(database, options) as consumer:
+        await until(lambda: consumer.state.is_ready)
+        await publish_tasks(options, ["a"])
+        await until(lambda: has_tasks(database, 1))
+        if way == "frozen":
+            kafka.freeze()
+        else:
+            await kafka.kill()

@@ -1,0 +1,100 @@
+"""Dead letters can be read, and sent again as they came."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.producer import Publisher
+from orchestrator.bus.relay import Identity, Relay
+from orchestrator.bus.replay import DeadLetterView, read_dead_letters, replay
+from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.store import workers
+from orchestrator.store.database import Database
+from tests.fakes.bus import running_consumer, until
+from tests.integration.bus.rows import count, read_topic
+
+BAD = b'{"task_description": "x", "requiered_fields": []}'
+HEADERS = [("trace", b"\xff\x00"), ("trace", None), ("content-type", b"application/json")]
+
+
+async def letters_after_one_bad_message(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> Sequence[DeadLetterView]:
+    """Publishes a message that can't be used and brings its letter to Kafka."""
+    await publisher.publish(options.topics.tasks, key=b"k\xff", value=BAD, headers=HEADERS)
+    return await bring_letters(database, options)
+
+
+async def bring_letters(database: Database, options: BusOptions) -> Sequence[DeadLetterView]:
+    async def has_letter() -> bool:
+        return await count(database, "outbox WHERE topic IS NOT NULL") == 1
+
+    async with running_consumer(database, options):
+        await until(has_letter)
+    worker = await workers.register(database, "w")
+    identity = Identity(worker=lambda: worker, is_alive=lambda: True)
+    relay = Relay(database, options, identity=identity)
+    relay.stop()
+    await relay.run()
+    return await read_dead_letters(options)
+
+
+async def test_a_dead_letter_tells_what_a_person_needs(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    (letter,) = await letters_after_one_bad_message(database, options, publisher)
+    assert letter.reason == "schema"
+    assert "did you mean 'required_fields'" in letter.error
+    assert letter.topic == options.topics.tasks
+    assert letter.offset == 0
+    assert (letter.key, letter.value) == (b"k\xff", BAD)
+
+
+async def test_a_replay_is_the_original_to_the_byte(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    (letter,) = await letters_after_one_bad_message(database, options, publisher)
+    await replay(options, publisher, [letter.id])
+    first, again = await read_topic(options, options.topics.tasks)
+    assert (again.key, again.value) == (first.key, first.value)
+    assert [h for h in again.headers if not h[0].startswith("dlq.")] == HEADERS
+    assert dict(again.headers)["dlq.replays"] == b"1"
+
+
+async def test_replays_are_counted_through_the_letters(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    (letter,) = await letters_after_one_bad_message(database, options, publisher)
+    await replay(options, publisher, [letter.id])
+    first, second = await bring_letters(database, options)
+    assert (first.replays, second.replays) == (0, 1)
+
+
+async def test_a_fourth_replay_has_to_be_forced(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    await publisher.publish(
+        options.topics.tasks, key=None, value=BAD, headers=[("dlq.replays", b"3")]
+    )
+    (letter,) = await bring_letters(database, options)
+    with pytest.raises(NotAllowed, match="3 times already"):
+        await replay(options, publisher, [letter.id])
+    assert await replay(options, publisher, [letter.id], force=True) == [letter]
+
+
+async def test_an_unknown_letter_is_named(options: BusOptions, publisher: Publisher) -> None:
+    with pytest.raises(NotFound, match="'nobody'"):
+        await replay(options, publisher, ["nobody"])
+
+
+async def test_a_letter_that_was_cut_is_not_sent_again(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    small = replace(options, max_message_bytes=20)
+    await publisher.publish(options.topics.tasks, key=None, value=BAD)
+    (letter,) = await bring_letters(database, small)
+    assert letter.value == BAD[:20]
+    with pytest.raises(NotAllowed, match="the beginning of its message"):
+        await replay(options, publisher, [letter.id])

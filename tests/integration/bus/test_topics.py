@@ -1,0 +1,105 @@
+"""Topics are made on demand, and a login that is refused says which setting to look at."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.bus.connection import check
+from orchestrator.bus.options import BusOptions, Security, Topics
+from orchestrator.bus.producer import Publisher
+from orchestrator.bus.topics import cluster_id, ensure_topics, missing_topics
+from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
+from orchestrator.local.kafka import LocalKafka
+from tests.fakes.bus import bus_options
+from tests.fixtures.servers import KafkaServer
+
+JAAS = (
+    "org.apache.kafka.common.security.plain.PlainLoginModule required "
+    'user_alice="secret" username="alice" password="secret";'
+)
+
+
+async def test_what_is_missing_is_created_once(kafka: KafkaServer, topic_prefix: str) -> None:
+    options = bus_options(kafka.bootstrap_servers, topic_prefix)
+    assert await missing_topics(options) == options.topics.all
+    assert await ensure_topics(options) == options.topics.all
+    assert await ensure_topics(options) == ()
+
+
+async def test_missing_topics_are_named_where_they_may_not_be_created(
+    kafka: KafkaServer, topic_prefix: str
+) -> None:
+    options = replace(bus_options(kafka.bootstrap_servers, topic_prefix), create_topics=False)
+    with pytest.raises(InvalidSettings, match="CREATE_TOPICS=true"):
+        await ensure_topics(options)
+
+
+async def test_a_topics_name_that_kafka_refuses_is_told(kafka: KafkaServer) -> None:
+    options = BusOptions(
+        bootstrap_servers=kafka.bootstrap_servers, topics=Topics(tasks="no spaces please")
+    )
+    with pytest.raises(KafkaUnavailable, match="no spaces please"):
+        await ensure_topics(options)
+
+
+async def test_the_clusters_id_stays(options: BusOptions) -> None:
+    assert await cluster_id(options) == await cluster_id(options)
+
+
+async def test_an_absent_broker_is_named() -> None:
+    with pytest.raises(KafkaUnavailable, match=r"127\.0\.0\.1:9"):
+        await check(BusOptions(bootstrap_servers="127.0.0.1:9"))
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def guarded(server_folder: Path) -> AsyncIterator[LocalKafka]:
+    """A broker that wants a password."""
+    server = LocalKafka(
+        server_folder / "guarded-kafka",
+        extra_properties={
+            "listener.security.protocol.map": (
+                "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT"
+            ),
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.client.plain.sasl.jaas.config": JAAS,
+        },
+    )
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def login(server: LocalKafka, **security: str) -> BusOptions:
+    words = {"security_protocol": "SASL_PLAINTEXT", "sasl_username": "alice"} | security
+    return replace(
+        bus_options(server.bootstrap_servers, "guarded-"),
+        security=Security(**words),  # type: ignore[arg-type]
+    )
+
+
+async def test_a_right_password_lets_us_in(guarded: LocalKafka) -> None:
+    options = login(guarded, sasl_password="secret")
+    await ensure_topics(options)
+    async with Publisher(options) as publisher:
+        assert await publisher.publish(options.topics.tasks, key=b"k", value=b"{}")
+
+
+async def test_a_wrong_password_names_the_variables(guarded: LocalKafka) -> None:
+    with pytest.raises(InvalidSettings, match="SASL_PASSWORD") as caught:
+        await ensure_topics(login(guarded, sasl_password="wrong"))
+    assert "wrong" not in str(caught.value)
+
+
+async def test_a_wrong_mechanism_names_its_variable(guarded: LocalKafka) -> None:
+    options = login(guarded, sasl_password="secret", sasl_mechanism="SCRAM-SHA-256")
+    with pytest.raises(InvalidSettings, match="SASL_MECHANISM"):
+        await ensure_topics(options)
+
+
+async def test_a_publisher_with_a_wrong_password_says_so(guarded: LocalKafka) -> None:
+    with pytest.raises(InvalidSettings, match="SASL_PASSWORD"):
+        async with Publisher(login(guarded, sasl_password="wrong")):
+            pass
