@@ -121,12 +121,19 @@ class Consumer:
 
 
 async def _leave(consumer: AIOKafkaConsumer, session: Session) -> None:
-    try:
-        async with asyncio.timeout(LEAVE_SECONDS):
-            await session.close()
-            await consumer.stop()
-    except TimeoutError:
-        log.warning("group_not_left", reason=f"Kafka did not answer within {LEAVE_SECONDS} s")
+    leaving = asyncio.create_task(_stop(consumer, session), name="leave the group")
+    # aiokafka's stop may end in the cancellation of one of its own tasks: that is not ours.
+    await asyncio.wait({leaving}, timeout=LEAVE_SECONDS)
+    if leaving.done() and not leaving.cancelled() and leaving.exception() is None:
+        return
+    leaving.cancel()
+    log.warning("group_not_left", reason="Kafka did not answer in time")
+    await consumer._client.close()  # noqa: SLF001 - stop did not get there
+
+
+async def _stop(consumer: AIOKafkaConsumer, session: Session) -> None:
+    await session.close()
+    await consumer.stop()
 
 
 def new_consumer(options: BusOptions) -> AIOKafkaConsumer:

@@ -48,10 +48,7 @@ class ProducerLife:
         """Gives up what is not acknowledged; the next `current` makes another producer."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            # `stop` would wait until all is acknowledged, and an idempotent producer tries for ever.
-            gave_up = kafka.KafkaTimeoutError("given up")
-            producer._message_accumulator.fail_all(gave_up)  # noqa: SLF001 - there is no other way
-            await producer.stop()
+            await _give_up(producer)
 
     close = replace
 
@@ -77,6 +74,17 @@ class ProducerLife:
             await producer.stop()
             raise
         return producer
+
+
+async def _give_up(producer: AIOKafkaProducer) -> None:
+    """Stops it without waiting for what is not acknowledged.
+
+    `stop` alone would: an idempotent producer tries for ever.
+    """
+    sender, accumulator = producer._sender, producer._message_accumulator  # noqa: SLF001
+    await sender.close()
+    accumulator.fail_all(kafka.KafkaTimeoutError("given up"))
+    await producer.stop()
 
 
 class Publisher:

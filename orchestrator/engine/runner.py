@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import orjson
-
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
@@ -19,7 +17,6 @@ from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.event import CANCEL, TIMEOUT, InboxMessage
 from orchestrator.domain.ids import AgentId, Seq, TaskKey
 from orchestrator.domain.json import JsonObject
-from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
     AttemptFailed,
     CallFinished,
@@ -31,7 +28,6 @@ from orchestrator.domain.step import (
     Failed,
     Rested,
     Step,
-    StepBody,
 )
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.calls import Calls
@@ -50,14 +46,13 @@ from orchestrator.engine.moves import (
     next_move,
 )
 from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.record import Record
 from orchestrator.planners.planner import Planner
 from orchestrator.store.claims import Loaded
-from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.store.journal import Rest
 from orchestrator.telemetry.logs import get_logger
 
-CONTEXT_BYTES = 4096
-"""Up to here the context is written with each commit; a larger one at rest, or now and then."""
-CONTEXT_EVERY_STEPS = 20
+MAX_REASON_CHARACTERS = 500
 
 log = get_logger(__name__)
 
@@ -85,18 +80,9 @@ class Runner:
     """Owned by one coroutine, `run`; nobody else touches its fields."""
 
     def __init__(self, loaded: Loaded, tools: Tools) -> None:
-        self._snapshot = loaded.snapshot
+        self._record = Record(loaded, tools.journal, now=tools.now)
         self._unapplied = loaded.inbox
-        self._seen = loaded.wake
         self._tools = tools
-        self._tokens = sum(
-            s.body.usage.total for s in loaded.snapshot.steps if isinstance(s.body, Decided)
-        )
-        self._context_seq = loaded.snapshot.seq
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._snapshot
 
     async def run(self) -> TaskStatus:
         """Returns the status in which the task was left.
@@ -110,12 +96,11 @@ class Runner:
             return await self._end_poisoned(error)
 
     async def _until_rest(self) -> TaskStatus:
+        limits = self._tools.options.limits
         while True:
             if await self._apply_messages():
                 return await self._end(Cancelled(reason=self._cancel_reason()))
-            move = next_move(
-                self._snapshot, now=self._tools.now(), limits=self._tools.options.limits
-            )
+            move = next_move(self._record.snapshot, now=self._tools.now(), limits=limits)
             status = await self._carry_out(move)
             if status is not None:
                 return status
@@ -133,10 +118,10 @@ class Runner:
                 await self._make(due)
             case TimeOut(waiting_for=waiting_for):
                 payload: JsonObject = {"waited_for": waiting_for}
-                self._record(EventApplied(event_type=TIMEOUT, payload=payload))
+                self._record.add(EventApplied(event_type=TIMEOUT, payload=payload))
             case GiveUp(calls=late):
                 for step, call in late:
-                    self._record(_gave_up(step, call.number, call.agent))
+                    self._record.add(_gave_up(step, call.number, call.agent))
         return None
 
     # Messages
@@ -148,43 +133,36 @@ class Runner:
             return False
         agents = await self._agents()
         steps = fold(
-            self._snapshot,
+            self._record.snapshot,
             messages,
             output_fields=lambda agent: agents[agent].output_fields if agent in agents else (),
         )
         applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
-        self._enqueue(steps, applied=applied)
+        self._record.enqueue(steps, applied=applied)
         last = steps[-1].body
         return isinstance(last, EventApplied) and last.event_type == CANCEL
 
     def _cancel_reason(self) -> str:
-        body = self._snapshot.steps[-1].body
+        body = self._record.snapshot.steps[-1].body
         reason = body.payload.get("reason") if isinstance(body, EventApplied) else None
         return str(reason) if reason is not None else "a cancel event"
 
-    async def _read_news(self, written: Written) -> None:
-        if written.wake > self._seen:
-            self._unapplied, self._seen = await self._tools.unread(self._snapshot.task.key)
+    async def _commit(self, steps: Sequence[Step]) -> None:
+        """Commits, and fetches the messages that came meanwhile."""
+        written = await self._record.commit(steps)
+        if written.wake > self._record.seen:
+            key = self._record.snapshot.task.key
+            self._unapplied, self._record.seen = await self._tools.unread(key)
 
     # The planner
 
     async def _ask(self, attempt: int) -> TaskStatus | None:
         await self._tools.lease.held()
         try:
-            turn = await self._tools.planner.plan(self._snapshot)
+            turn = await self._tools.planner.plan(self._record.snapshot)
         except ModelFailed as error:
             return await self._model_failed(error, attempt)
-        body = Decided(
-            decision=turn.decision,
-            message=turn.message,
-            replies=turn.replies,
-            is_repair=turn.is_repair,
-            model=turn.model,
-            usage=turn.usage,
-            duration_ms=turn.duration_ms,
-        )
-        self._tokens += turn.usage.total
-        decided = self._next(body, change=_turn_change(turn))
+        decided = self._record.next(_decided(turn), change=_turn_change(turn))
         log.info("decision", step=decided.seq, type=turn.decision.type, tokens=turn.usage.total)
         return await self._follow(turn, decided)
 
@@ -196,7 +174,7 @@ class Runner:
             case Wait(waiting_for=waiting_for, until=until):
                 return await self._rest(Sleep(waiting_for=waiting_for, until=until), first=decided)
             case Complete(result=result):
-                missing = self._snapshot.after([decided]).context.missing
+                missing = self._record.snapshot.after([decided]).context.missing
                 if missing:
                     reason = f"completed by the planner without {', '.join(missing)}"
                     return await self._end(Failed(reason=reason), first=decided)
@@ -216,25 +194,24 @@ class Runner:
         if retry_at is None:
             code = "attempts_spent" if error.retryable else "model"
             return await self._end(Failed(code=code, reason=f"the model failed: {error}"))
-        self._record(AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at))
+        self._record.add(AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at))
         return None
 
     # Agents
 
     async def _agents(self) -> dict[AgentId, Agent]:
-        return {a.id: a for a in await self._tools.agents(self._snapshot.task.tenant)}
+        tenant = self._record.snapshot.task.tenant
+        return {agent.id: agent for agent in await self._tools.agents(tenant)}
 
     async def _make(self, due: Sequence[DueCall]) -> None:
         agents = await self._agents()
         await self._announce(due, agents)
         async with asyncio.TaskGroup() as group:
             for call in due:
-                name = f"call {self._snapshot.task.task_id}/{call.step}/{call.call.number}"
-                group.create_task(self._make_one(call, agents.get(call.call.agent)), name=name)
+                group.create_task(self._make_one(call, agents.get(call.call.agent)))
 
     async def _announce(self, due: Sequence[DueCall], agents: dict[AgentId, Agent]) -> None:
         """Journals the calls that must never go out twice before any of them goes out."""
-        first = self._snapshot.seq + 1
         once = [
             CallStarted(step=d.step, call=d.call.number, agent=d.call.agent)
             for d in due
@@ -243,77 +220,24 @@ class Runner:
             and agents[d.call.agent].effects == "at_most_once"
         ]
         if once:
-            await self._commit([Step(seq=Seq(first + i), body=b) for i, b in enumerate(once)])
+            await self._commit([self._record.next(b, ahead=n) for n, b in enumerate(once, 1)])
 
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
-        outcome = await self._tools.calls.make(due, self._snapshot, agent)
-        self._record(outcome.body, change=outcome.change)
-
-    # The journal
-
-    def _next(self, body: StepBody, *, change: JsonObject | None = None) -> Step:
-        return Step(seq=Seq(self._snapshot.seq + 1), body=body, change=change)
-
-    def _record(self, body: StepBody, *, change: JsonObject | None = None) -> None:
-        self._enqueue([self._next(body, change=change)])
-
-    def _enqueue(self, steps: Sequence[Step], *, applied: tuple[tuple[int, Seq], ...] = ()) -> None:
-        self._take(steps)
-        self._tools.journal.enqueue(self._entry(steps, applied=applied))
-
-    def _take(self, steps: Sequence[Step]) -> None:
-        now = self._tools.now()
-        timed = [Step(seq=s.seq, body=s.body, change=s.change, at=now) for s in steps]
-        self._snapshot = self._snapshot.after(timed)
-
-    async def _commit(self, steps: Sequence[Step], *, rest: Rest | None = None) -> Written:
-        self._take(steps)
-        entry = self._entry(steps, rest=rest, context=self._context_text(at_rest=rest is not None))
-        written = await self._tools.journal.commit(entry)
-        if rest is None:
-            await self._read_news(written)
-        return written
-
-    def _entry(
-        self,
-        steps: Sequence[Step],
-        *,
-        applied: tuple[tuple[int, Seq], ...] = (),
-        rest: Rest | None = None,
-        context: str | None = None,
-    ) -> Entry:
-        return Entry(
-            key=self._snapshot.task.key,
-            epoch=self._snapshot.epoch,
-            seq=self._snapshot.seq,
-            steps=tuple(steps),
-            applied=applied,
-            context=context,
-            tokens=self._tokens,
-            seen=self._seen,
-            rest=rest,
-        )
-
-    def _context_text(self, *, at_rest: bool) -> str | None:
-        text = orjson.dumps(self._snapshot.context.to_json())
-        is_due = self._snapshot.seq - self._context_seq >= CONTEXT_EVERY_STEPS
-        if len(text) > CONTEXT_BYTES and not at_rest and not is_due:
-            return None
-        self._context_seq = self._snapshot.seq
-        return text.decode()
+        outcome = await self._tools.calls.make(due, self._record.snapshot, agent)
+        self._record.add(outcome.body, change=outcome.change)
 
     # Rests and ends
 
     async def _rest(self, sleep: Sleep, *, first: Step | None = None) -> TaskStatus:
         steps = [first] if first is not None else []
         body = Rested(waiting_for=sleep.waiting_for, until=sleep.until)
-        last = self._snapshot.steps[-1].body if self._snapshot.steps and first is None else None
-        if body != last:
-            seq = Seq(self._snapshot.seq + 1 + len(steps))
-            state = f"waiting for {sleep.waiting_for}"
-            steps.append(Step(seq=seq, body=body, change={"current_state": state}))
+        history = self._record.snapshot.steps
+        # A look that found nothing new leaves no second step that says the same.
+        if first is not None or not history or history[-1].body != body:
+            change: JsonObject = {"current_state": f"waiting for {sleep.waiting_for}"}
+            steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
         rest = Rest(status=TaskStatus.WAITING, run_at=sleep.until, reason=sleep.waiting_for)
-        written = await self._commit(steps, rest=rest)
+        written = await self._record.commit(steps, rest=rest)
         self._tools.rested(self._tools.now() if written.status.is_due else sleep.until)
         return written.status
 
@@ -321,40 +245,28 @@ class Runner:
         self, body: Completed | Failed | Cancelled, *, first: Step | None = None
     ) -> TaskStatus:
         steps = [first] if first is not None else []
-        seq = Seq(self._snapshot.seq + 1 + len(steps))
-        match body:
-            case Completed():
-                status, state, reason = TaskStatus.COMPLETED, "completed", None
-            case Failed(reason=why):
-                status, state, reason = TaskStatus.FAILED, f"failed: {why}", why
-            case Cancelled(reason=why):
-                status, state, reason = TaskStatus.CANCELLED, f"cancelled: {why}", why
-        steps.append(Step(seq=seq, body=body, change={"current_state": state}))
-        written = await self._commit(steps, rest=Rest(status=status, reason=reason))
+        status, reason = _ending(body)
+        state = status.value if reason is None else f"{status.value}: {reason}"
+        change: JsonObject = {"current_state": state}
+        steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
+        written = await self._record.commit(steps, rest=Rest(status=status, reason=reason))
         return written.status
 
     async def _end_poisoned(self, error: Poisoned) -> TaskStatus:
-        """The journal ends before the value that PostgreSQL refuses; the task fails there."""
-        kept = tuple(s for s in self._snapshot.steps if s.seq < error.seq)
-        context = self._snapshot.context
-        self._snapshot = Snapshot(
-            task=self._snapshot.task, epoch=self._snapshot.epoch, context=context, steps=kept
-        )
-        self._tools.journal.forgive(self._snapshot.task.key, self._snapshot.epoch)
-        body = Failed(code="store_rejected", reason=str(error)[:500])
-        step = self._next(body, change={"current_state": "failed: a value can't be stored"})
-        self._take([step])
+        body = Failed(code=error.code, reason=str(error)[:MAX_REASON_CHARACTERS])
         rest = Rest(status=TaskStatus.FAILED, reason=body.reason)
-        return (await self._tools.journal.commit(self._entry([step], rest=rest))).status
+        return (await self._record.commit_instead(error.seq, body, rest=rest)).status
 
 
-def _gave_up(step: Seq, call: int, agent: AgentId) -> CallFinished:
-    return CallFinished(
-        step=step,
-        call=call,
-        agent=agent,
-        status=CallStatus.ERROR,
-        error="no answer came within the time that it may take",
+def _decided(turn: Turn) -> Decided:
+    return Decided(
+        decision=turn.decision,
+        message=turn.message,
+        replies=turn.replies,
+        is_repair=turn.is_repair,
+        model=turn.model,
+        usage=turn.usage,
+        duration_ms=turn.duration_ms,
     )
 
 
@@ -368,3 +280,23 @@ def _turn_change(turn: Turn) -> JsonObject | None:
     if state is not None:
         change["current_state"] = state
     return change or None
+
+
+def _ending(body: Completed | Failed | Cancelled) -> tuple[TaskStatus, str | None]:
+    match body:
+        case Completed():
+            return TaskStatus.COMPLETED, None
+        case Failed(reason=reason):
+            return TaskStatus.FAILED, reason
+        case Cancelled(reason=reason):
+            return TaskStatus.CANCELLED, reason
+
+
+def _gave_up(step: Seq, call: int, agent: AgentId) -> CallFinished:
+    return CallFinished(
+        step=step,
+        call=call,
+        agent=agent,
+        status=CallStatus.ERROR,
+        error="no answer came within the time that it may take",
+    )

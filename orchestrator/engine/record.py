@@ -1,0 +1,104 @@
+"""One task's own journal while a runner has it: numbers its steps and knows what they add up to."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import orjson
+
+from orchestrator.domain.ids import Seq
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.step import Decided, Step, StepBody
+from orchestrator.engine.journal import Journal
+from orchestrator.store.claims import Loaded
+from orchestrator.store.journal import Entry, Rest, Written
+
+CONTEXT_BYTES = 4096
+"""Up to here the context is written with each commit; a larger one at rest, or now and then."""
+CONTEXT_EVERY_STEPS = 20
+
+Applied = tuple[tuple[int, Seq], ...]
+
+
+class Record:
+    """Owned by one runner. What was added is in `snapshot` at once, on disk with the next commit."""
+
+    def __init__(self, loaded: Loaded, journal: Journal, *, now: Callable[[], datetime]) -> None:
+        self.snapshot = loaded.snapshot
+        self.seen = loaded.wake
+        """`tasks.wake` when the inbox was last read."""
+        self._journal = journal
+        self._now = now
+        self._tokens = sum(_tokens(step) for step in loaded.snapshot.steps)
+        self._context_seq = loaded.snapshot.seq
+
+    def next(self, body: StepBody, *, change: JsonObject | None = None, ahead: int = 1) -> Step:
+        """The step that comes next, or `ahead` steps on; it is not added yet."""
+        return Step(seq=Seq(self.snapshot.seq + ahead), body=body, change=change)
+
+    def add(self, body: StepBody, *, change: JsonObject | None = None) -> None:
+        """Adds a step that need not be on disk before anything else happens."""
+        self.enqueue([self.next(body, change=change)])
+
+    def enqueue(self, steps: Sequence[Step], *, applied: Applied = ()) -> None:
+        """Adds steps, with the inbox messages that they apply."""
+        self._take(steps)
+        self._journal.enqueue(self._entry(steps, applied=applied))
+
+    async def commit(self, steps: Sequence[Step], *, rest: Rest | None = None) -> Written:
+        """Adds steps; returns when they, and all that were added before, are on disk.
+
+        Raises:
+            Fenced: the task has a newer owner.
+            Poisoned: a value of one of its steps can't be stored.
+        """
+        self._take(steps)
+        context = self._context_text(at_rest=rest is not None)
+        return await self._journal.commit(self._entry(steps, rest=rest, context=context))
+
+    async def commit_instead(self, refused: Seq, body: StepBody, *, rest: Rest) -> Written:
+        """Ends the journal with `body` in the place of the step that can't be stored."""
+        kept = tuple(step for step in self.snapshot.steps if step.seq < refused)
+        self.snapshot = replace(self.snapshot, steps=kept)
+        self._journal.forgive(self.snapshot.task.key, self.snapshot.epoch)
+        step = self.next(body, change={"current_state": "failed: a value can't be stored"})
+        self._take([step])
+        # The context in memory holds what was refused; the stored one and the steps do not.
+        return await self._journal.commit(self._entry([step], rest=rest))
+
+    def _take(self, steps: Sequence[Step]) -> None:
+        now = self._now()
+        self.snapshot = self.snapshot.after([replace(step, at=now) for step in steps])
+        self._tokens += sum(_tokens(step) for step in steps)
+
+    def _entry(
+        self,
+        steps: Sequence[Step],
+        *,
+        applied: Applied = (),
+        rest: Rest | None = None,
+        context: str | None = None,
+    ) -> Entry:
+        return Entry(
+            key=self.snapshot.task.key,
+            epoch=self.snapshot.epoch,
+            seq=self.snapshot.seq,
+            steps=tuple(steps),
+            applied=applied,
+            context=context,
+            tokens=self._tokens,
+            seen=self.seen,
+            rest=rest,
+        )
+
+    def _context_text(self, *, at_rest: bool) -> str | None:
+        text = orjson.dumps(self.snapshot.context.to_json())
+        is_due = self.snapshot.seq - self._context_seq >= CONTEXT_EVERY_STEPS
+        if len(text) > CONTEXT_BYTES and not at_rest and not is_due:
+            return None
+        self._context_seq = self.snapshot.seq
+        return text.decode()
+
+
+def _tokens(step: Step) -> int:
+    return step.body.usage.total if isinstance(step.body, Decided) else 0
