@@ -153,9 +153,12 @@ class Relay:
         return tuple(encode(row, self._options, max_bytes=self._max_bytes))
 
     async def _ship(self, messages: list[Outgoing]) -> Shipped:
+        nothing = Shipped(rows=frozenset(), messages={}, errors=())
+        if not messages:
+            return nothing
         producer = await self._producer()
         if not self._identity.is_alive():
-            return Shipped(rows=frozenset(), messages={}, errors=())
+            return nothing
         with kafka_errors("publish"):
             return await ship(
                 producer,

@@ -21,7 +21,7 @@ Applied = tuple[tuple[int, Seq], ...]
 
 
 class Record:
-    """Owned by one runner. What was added is in `snapshot` at once, on disk with the next commit."""
+    """Owned by one runner. What is added is in `snapshot` at once, on disk with the next commit."""
 
     def __init__(self, loaded: Loaded, journal: Journal, *, now: Callable[[], datetime]) -> None:
         self.snapshot = loaded.snapshot

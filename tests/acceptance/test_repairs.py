@@ -6,6 +6,7 @@ from tests.acceptance.conftest import Office
 from tests.fakes.llm import EMPTY, Answer, broken, calls, text
 
 REGISTER = "Register the customer ACME"
+USABLE = calls(("agent_crm", {"name": "ACME"}))
 
 UNUSABLE = [
     pytest.param(broken("agent_crm", '{"name": '), "are no JSON object", id="broken-arguments"),
@@ -22,7 +23,7 @@ async def test_the_model_may_mend_its_answer_twice(
     office: Office, answer: Answer, reason: str, request: pytest.FixtureRequest
 ) -> None:
     task_id = f"mends-{request.node.callspec.id}"
-    office.llm.will(task_id, answer, answer)
+    office.llm.will(task_id, answer, answer, USABLE)
 
     await office.observer.task(task_id, REGISTER, "customer_id")
 
@@ -46,7 +47,7 @@ async def test_the_third_unusable_answer_fails_the_task_with_the_reason(
 
 
 async def test_the_model_is_told_what_was_wrong(office: Office) -> None:
-    office.llm.will("reproved", calls(("agent_crm", {"nome": "ACME"})))
+    office.llm.will("reproved", calls(("agent_crm", {"nome": "ACME"})), USABLE)
 
     await office.observer.task("reproved", REGISTER, "customer_id")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.acceptance.conftest import Office
-from tests.fakes.agent import Behaviour, failed, status
+from tests.fakes.agent import Behaviour, status
 from tests.fakes.llm import refused
 
 REGISTER = "Register the customer ACME"
@@ -15,7 +15,6 @@ REGISTER = "Register the customer ACME"
         pytest.param(status(503), id="503"),
         pytest.param(status(429, Retry_After="1"), id="429"),
         pytest.param(Behaviour(kind="reset"), id="reset"),
-        pytest.param(failed("busy", retryable=True), id="busy"),
     ],
 )
 async def test_a_call_that_may_succeed_later_is_made_again_under_the_same_key(

@@ -31,10 +31,12 @@ class WorkerProcess:
     def __init__(self, name: str, *, environ: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
+        self.environ = {**clean_environment(), **environ}
+        """May be changed before the start."""
         command = Command(
             name=f"worker {name!r}",
             argv=(sys.executable, "-m", "orchestrator", "worker"),
-            env={**clean_environment(), **environ},
+            env=self.environ,
         )
         self.process = ChildProcess(command, log=log)
         self._from = 0

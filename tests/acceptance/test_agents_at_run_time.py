@@ -1,0 +1,56 @@
+"""Agents come and go while the service runs, and the model sees it at its next turn."""
+
+import asyncio
+import subprocess
+import sys
+
+from tests.acceptance.conftest import Office
+from tests.fakes.agent import ok, running_agent
+from tests.fakes.llm import calls
+from tests.fakes.worker_process import clean_environment
+
+
+async def command(office: Office, *arguments: str) -> str:
+    """`orchestrator …` against the service's own database; what it says."""
+    run = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env={**clean_environment(), "DATABASE_URL": office.service.place.database_url},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout + run.stderr
+
+
+async def test_an_agent_that_is_added_while_the_service_runs_is_used_at_the_next_turn(
+    office: Office,
+) -> None:
+    wait = calls(("wait_for_event", {"reason": "an agent for it"}))
+    office.llm.will("later", wait)
+    await office.observer.task("later", "Issue the badge of the customer ACME", "badge")
+    await office.observer.reached("later", "waiting")
+    async with running_agent(ok({"badge": "B-1"})) as badges:
+        file = office.service.declare("badges", badges.url, needs=["name"], adds=["badge"])
+        await command(office, "agents", "add", str(file))
+
+        await office.observer.event("later", {"note": "there is one now"})
+
+        await office.observer.reached("later", "completed")
+    before, after = office.llm.of("later")
+    assert "agent_badges" not in before.tools
+    assert "agent_badges" in after.tools
+    assert badges.effects.total() == 1
+
+
+async def test_an_agent_that_is_removed_is_offered_no_more(office: Office) -> None:
+    file = office.service.declare("gone", office.crm.url, needs=["name"], adds=["gone_field"])
+    await command(office, "agents", "add", str(file))
+    await command(office, "agents", "remove", "gone")
+
+    await office.observer.task("after", "Register the customer ACME", "gone_field")
+
+    row = await office.observer.reached("after", "failed")
+    assert row["reason"] == "no agent can provide gone_field"
+    assert "agent_gone" not in office.llm.of("after")[0].tools
