@@ -170,7 +170,7 @@ class Database:
                 timeout=self._options.connect_timeout_seconds,
                 server_settings=server_settings(self._options),
             )
-        try:
-            yield connection
-        finally:
-            connection.terminate()
+            try:
+                yield connection
+            finally:
+                connection.terminate()

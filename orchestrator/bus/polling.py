@@ -1,0 +1,151 @@
+"""Messages out of aiokafka: a poll that a stop ends, and that survives what can't be decoded."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka
+from aiokafka.structs import ConsumerRecord
+
+from orchestrator.bus.connection import PERMISSION_ERRORS, kafka_errors
+from orchestrator.bus.damaged import UNREADABLE
+from orchestrator.bus.outage import rest
+from orchestrator.bus.rebalance import Assignment
+from orchestrator.domain.errors import KafkaUnavailable
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+Records = Mapping[TopicPartition, Sequence[ConsumerRecord]]
+
+CAREFUL_POLL_MS = 500
+"""How long one partition is waited for when each is read alone: longer than a fetch is held."""
+MAX_FAILURES = 3
+"""Polls in a row that may fail before the consumer is built anew, or a batch is passed over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """The messages at a partition's position can't be decoded, however often it is tried."""
+
+    partition: TopicPartition
+    position: int
+    error: str
+
+
+class Polling:
+    """Of one consumer.
+
+    After any failure it reads again from the positions: aiokafka may have taken messages of other
+    partitions out of its buffer before it raised.
+    """
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        assignment: Assignment,
+        *,
+        batch_messages: int,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._consumer = consumer
+        self._assignment = assignment
+        self._batch_messages = batch_messages
+        self._stopping = stopping
+        self._failures = 0
+        self._alone: list[TopicPartition] = []
+        """Partitions that are yet to be read one by one, because one of them is damaged."""
+        self._damaged: Counter[tuple[TopicPartition, int]] = Counter()
+
+    async def poll(self, *, timeout_ms: int) -> Records | Damage:
+        """What there is; nothing where polling failed and is to be tried again.
+
+        Raises:
+            KafkaUnavailable: this consumer is of no more use.
+            InvalidSettings: Kafka does not allow reading.
+        """
+        if self._alone:
+            return await self._poll_alone(self._alone.pop(0))
+        try:
+            records = await self._getmany(timeout_ms=timeout_ms)
+        except UNREADABLE as error:
+            log.warning("unreadable_batch", error=repr(error))
+            self._alone = sorted(self._assignment.positions)
+            self._assignment.seek_all()
+        except kafka.KafkaError as error:
+            await self._failed(error)
+        else:
+            self._failures = 0
+            return records
+        return {}
+
+    async def keep_membership(self, *, timeout_ms: int) -> None:
+        """Polls while everything is paused: who does not poll is put out of the group."""
+        try:
+            await self._getmany(timeout_ms=timeout_ms)
+        except (kafka.KafkaError, *UNREADABLE):
+            await rest(timeout_ms / 1000, until=self._stopping)
+
+    async def _failed(self, error: kafka.KafkaError) -> None:
+        if isinstance(error, kafka.NoOffsetForPartitionError):
+            return  # asked before the listener could say where to read
+        if isinstance(error, PERMISSION_ERRORS):
+            with kafka_errors("read the topics"):
+                raise error
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            raise KafkaUnavailable(f"Kafka: polling failed {MAX_FAILURES} times: {error!r}")
+        if isinstance(error, kafka.OffsetOutOfRangeError):
+            self._assignment.unplace(error.args[0])
+        self._assignment.seek_all()
+        await rest(0.1 * self._failures, until=self._stopping)
+
+    async def _poll_alone(self, partition: TopicPartition) -> Records | Damage:
+        """Reads one partition message by message, up to what can't be decoded."""
+        if partition not in self._assignment.positions:
+            return {}
+        records: list[ConsumerRecord] = []
+        try:
+            while len(records) < self._batch_messages:
+                wait_ms = 0 if records else CAREFUL_POLL_MS
+                got = await self._getmany(partition, timeout_ms=wait_ms, max_records=1)
+                if not got:
+                    break
+                records += got[partition]
+        except UNREADABLE as error:
+            self._assignment.seek_all()
+            self._alone.append(partition)
+            if not records:
+                return self._damage(partition, repr(error))
+        except kafka.KafkaError as error:
+            await self._failed(error)
+        return {partition: records} if records else {}
+
+    def _damage(self, partition: TopicPartition, error: str) -> Records | Damage:
+        position = self._assignment.positions.get(partition)
+        if position is None:
+            return {}
+        self._damaged[partition, position] += 1
+        if self._damaged[partition, position] < MAX_FAILURES:
+            return {}
+        return Damage(partition=partition, position=position, error=error)
+
+    async def _getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> Records:
+        """aiokafka's, ended by a stop: it waits without limit while the group rebalances."""
+        poll = asyncio.ensure_future(
+            self._consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
+        )
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            poll.cancel()  # does nothing where it is done
+        if not poll.done():
+            await asyncio.wait({poll})
+        records: Records = {} if poll.cancelled() else poll.result()
+        return records
