@@ -37,7 +37,8 @@ class TaskStatus(StrEnum):
 
 
 TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
-    TaskStatus.EXPECTED: frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.FAILED}),
+    # Or the row is deleted, when no task came in time.
+    TaskStatus.EXPECTED: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),
     TaskStatus.READY: frozenset({TaskStatus.RUNNING, TaskStatus.QUARANTINED}),
     TaskStatus.RUNNING: frozenset(
         {

@@ -119,33 +119,28 @@ FROM step WHERE t.id = step.task
 RETURNING t.id
 """
 
+# The row goes, or the task's own message would be taken for a second one if it still came; the events
+# are in the dead letters.
 EXPIRE = """
 WITH late AS MATERIALIZED (
-    SELECT id, task_id, seq FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
+    SELECT id, task_id FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
     LIMIT 1000 FOR UPDATE SKIP LOCKED
-), step AS (
-    INSERT INTO steps (task, seq, kind, body, epoch)
-    SELECT id, 1, 'failed', jsonb_build_object('code', 'unknown_task', 'reason',
-        'events came, but no task with this id'), 0 FROM late
-    RETURNING task, seq
-), told AS (
-    INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task
+), event AS (
+    DELETE FROM inbox i USING late l WHERE i.task = l.id
+    RETURNING i.id, i.key, i.value, i.source, l.task_id
 ), dead AS (
     INSERT INTO outbox (topic, key, value, headers)
-    SELECT $1, i.key, i.value, jsonb_build_array(
+    SELECT $1, key, value, jsonb_build_array(
         jsonb_build_array('dlq.reason', 'unknown_task'),
         jsonb_build_array('dlq.error', format('no task %s came within the time it was expected',
-                                              late.task_id)),
-        jsonb_build_array('dlq.task_id', late.task_id),
-        jsonb_build_array('dlq.original.topic', split_part(i.source, '/', 1)),
-        jsonb_build_array('dlq.original.partition', split_part(i.source, '/', 2)),
-        jsonb_build_array('dlq.original.offset', split_part(i.source, '/', 3)))
-    FROM late JOIN inbox i ON i.task = late.id ORDER BY i.id
+                                              task_id)),
+        jsonb_build_array('dlq.task_id', task_id),
+        jsonb_build_array('dlq.original.topic', split_part(source, '/', 1)),
+        jsonb_build_array('dlq.original.partition', split_part(source, '/', 2)),
+        jsonb_build_array('dlq.original.offset', split_part(source, '/', 3)))
+    FROM event ORDER BY id
 )
-UPDATE tasks t SET status = 'failed', seq = 1, reason = 'unknown task', finished_at = now(),
-                   run_at = 'infinity', updated_at = now()
-FROM step WHERE t.id = step.task
-RETURNING t.id
+DELETE FROM tasks t USING late WHERE t.id = late.id RETURNING t.id
 """
 
 
