@@ -104,13 +104,9 @@ WITH looping AS MATERIALIZED (
     INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task
 ), dead AS (
     INSERT INTO outbox (topic, key, value, headers)
-    SELECT $2, i.key, i.value, jsonb_build_array(
-        jsonb_build_array('dlq.reason', 'crash_loop'),
-        jsonb_build_array('dlq.error', format('claimed %s times without a step', $1::int)),
-        jsonb_build_array('dlq.task_id', t.task_id),
-        jsonb_build_array('dlq.original.topic', split_part(i.source, '/', 1)),
-        jsonb_build_array('dlq.original.partition', split_part(i.source, '/', 2)),
-        jsonb_build_array('dlq.original.offset', split_part(i.source, '/', 3)))
+    SELECT $2, i.key, i.value, dead_letter_headers(
+        'crash_loop', format('claimed %s times without a step', $1::int), t.task_id, i.source,
+        i.headers)
     FROM looping l JOIN tasks t USING (id) JOIN inbox i ON i.task = l.id AND i.event_type = 'task'
 )
 UPDATE tasks t SET status = 'quarantined', seq = step.seq, reason = 'crash loop',
@@ -119,25 +115,20 @@ FROM step WHERE t.id = step.task
 RETURNING t.id
 """
 
-# The row goes, or the task's own message would be taken for a second one if it still came; the events
-# are in the dead letters.
+# The row goes, or the task's own message would be taken for a second one if it still came; the
+# events are in the dead letters.
 EXPIRE = """
 WITH late AS MATERIALIZED (
     SELECT id, task_id FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
     LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), event AS (
     DELETE FROM inbox i USING late l WHERE i.task = l.id
-    RETURNING i.id, i.key, i.value, i.source, l.task_id
+    RETURNING i.id, i.key, i.value, i.source, i.headers, l.task_id
 ), dead AS (
     INSERT INTO outbox (topic, key, value, headers)
-    SELECT $1, key, value, jsonb_build_array(
-        jsonb_build_array('dlq.reason', 'unknown_task'),
-        jsonb_build_array('dlq.error', format('no task %s came within the time it was expected',
-                                              task_id)),
-        jsonb_build_array('dlq.task_id', task_id),
-        jsonb_build_array('dlq.original.topic', split_part(source, '/', 1)),
-        jsonb_build_array('dlq.original.partition', split_part(source, '/', 2)),
-        jsonb_build_array('dlq.original.offset', split_part(source, '/', 3)))
+    SELECT $1, key, value, dead_letter_headers(
+        'unknown_task', format('no task %s came within the time it was expected', task_id), task_id,
+        source, headers)
     FROM event ORDER BY id
 )
 DELETE FROM tasks t USING late WHERE t.id = late.id RETURNING t.id

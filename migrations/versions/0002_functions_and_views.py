@@ -1,4 +1,4 @@
-"""Functions and views with which people read tasks: any earlier context, progress, steps.
+"""Functions and views: any earlier context, progress, steps, and what a dead letter says.
 
 Revision: 0002
 Follows: 0001
@@ -55,6 +55,26 @@ LANGUAGE sql STABLE AS $$
 $$
 """
 
+# The headers that `orchestrator.bus.dead_letters` gives a letter, for those that statements write.
+DEAD_LETTER_HEADERS = """
+CREATE FUNCTION dead_letter_headers(
+    reason text, error text, task_id text, source text, headers jsonb) RETURNS jsonb
+LANGUAGE sql VOLATILE AS $$
+    SELECT jsonb_build_array(
+        jsonb_build_array('dlq.id', gen_random_uuid()::text),
+        jsonb_build_array('dlq.reason', reason),
+        jsonb_build_array('dlq.error', error),
+        jsonb_build_array('dlq.task_id', task_id),
+        jsonb_build_array('dlq.failed_at', to_char(now() AT TIME ZONE 'UTC',
+                                                   'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+        jsonb_build_array('dlq.original.topic', split_part(source, '/', 1)),
+        jsonb_build_array('dlq.original.partition', split_part(source, '/', 2)),
+        jsonb_build_array('dlq.original.offset', split_part(source, '/', 3)))
+    || coalesce((SELECT jsonb_agg(jsonb_build_array('dlq.original.header.' || (h->>0), h->1))
+                 FROM jsonb_array_elements(headers) h), '[]')
+$$
+"""
+
 TASK_PROGRESS = """
 CREATE VIEW task_progress AS
 SELECT t.task_id, t.status, t.description,
@@ -100,6 +120,7 @@ def upgrade() -> None:
     op.execute(CONTEXT_FOLD)
     op.execute(CONTEXT_AT_STEP)
     op.execute(CONTEXT_AT_TIME)
+    op.execute(DEAD_LETTER_HEADERS)
     op.execute(TASK_PROGRESS)
     op.execute(TASK_STEPS)
 
@@ -108,6 +129,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("DROP VIEW task_steps")
     op.execute("DROP VIEW task_progress")
+    op.execute("DROP FUNCTION dead_letter_headers(text, text, text, text, jsonb)")
     op.execute("DROP FUNCTION context_at(text, integer)")
     op.execute("DROP FUNCTION context_at(text, timestamptz)")
     op.execute("DROP AGGREGATE context_fold(jsonb)")
