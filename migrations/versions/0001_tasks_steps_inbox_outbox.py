@@ -66,9 +66,7 @@ def upgrade() -> None:  # sizes: a statement a table, read from top to bottom
         unique=True,
         postgresql_where=sa.text("event_id IS NOT NULL"),
     )
-    op.create_index(
-        "inbox_pending", "inbox", ["task"], unique=False, postgresql_where=sa.text("seq IS NULL")
-    )
+    op.create_index("inbox_task", "inbox", ["task"], unique=False)
     op.create_table(
         "kafka_positions",
         sa.Column("cluster_id", sa.Text(), nullable=False),

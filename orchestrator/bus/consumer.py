@@ -64,7 +64,7 @@ class Consumer:
             problem = self._outage.reason
             return ConsumerState(problems=(problem,) if problem else ())
         assignment = session.assignment
-        reasons = (session.postgres.reason, session.brokers.reason)
+        reasons = (session.postgres.reason, session.brokers.reason, session.fetches.reason)
         waiting = () if not assignment.unplaced else ("some partitions have no position yet",)
         return ConsumerState(
             is_joined=assignment.is_joined,

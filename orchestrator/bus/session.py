@@ -34,6 +34,8 @@ log = get_logger(__name__)
 POLL_MS, UNSETTLED_POLL_MS = 200, 20
 """How long a poll waits: for messages alone; while something else waits too."""
 GAP_RECHECK_SECONDS = 5.0
+SILENT_SECONDS = 5.0
+"""Fetches that are not answered for so long, ten times what Kafka holds one, say that it is away."""
 
 
 class Session:
@@ -68,6 +70,7 @@ class Session:
         self._watch = Watch(consumer, self.assignment, options)
         self.postgres = Outage("PostgreSQL", during="intake")
         self.brokers = Outage("Kafka", during="intake")
+        self.fetches = Outage("Kafka", during="intake")
         self._paused = False
         self._place_after = 0.0
         self._gaps_checked = 0.0
@@ -93,6 +96,7 @@ class Session:
             else:
                 await self._write(await self._parts(polled))
         self._mirror.tick()
+        self._listen()
         await self._watch.check(is_paused=self._paused)
 
     async def close(self) -> None:
@@ -164,6 +168,13 @@ class Session:
         if self.assignment.gaps and now - self._gaps_checked > GAP_RECHECK_SECONDS:
             self._gaps_checked = now
             self.assignment.unplace(list(self.assignment.gaps))
+
+    def _listen(self) -> None:
+        silent = self._watch.silence_seconds(is_paused=self._paused)
+        if silent > SILENT_SECONDS:
+            self.fetches.failed(KafkaUnavailable(f"Kafka: no answer for {silent:.0f} s"))
+        else:
+            self.fetches.is_over()
 
     def _apply_pressure(self) -> None:
         wanted = self._engine.reject_more()

@@ -1,4 +1,4 @@
-"""Lag, and the watchdog: a consumer that stands still beside unread messages is built anew."""
+"""Lag, silence, and the watchdog: who stands still beside unread messages is built anew."""
 
 import asyncio
 import time
@@ -13,6 +13,8 @@ from orchestrator.domain.errors import KafkaUnavailable
 from orchestrator.telemetry import metrics
 
 INTERVAL_SECONDS = 5.0
+BREAK_SECONDS = 2.0
+"""Between two looks at the silence: after a longer break it counts from the later one."""
 TIMEOUT_SECONDS = 5.0
 
 
@@ -28,6 +30,9 @@ class Watch:
         self._progress = time.monotonic()
         self._checked = time.monotonic()
         self._shown: set[TopicPartition] = set()
+        self._answered_ms = 0
+        """When Kafka last answered a fetch, by its client."""
+        self._heard = self._listened = time.monotonic()
 
     def progressed(self, partitions: Mapping[TopicPartition, int]) -> None:
         if partitions:
@@ -51,6 +56,20 @@ class Watch:
                 f"Kafka: no message came for {self._patience:g} s although there are some: "
                 "the consumer is built anew"
             )
+
+    def silence_seconds(self, *, is_paused: bool) -> float:
+        """For how long Kafka has answered no fetch; 0 while none is asked of it.
+
+        Its client retries for ever and raises nothing, so an absent broker is known by this alone.
+        """
+        now = time.monotonic()
+        has_paused, self._listened = now - self._listened > BREAK_SECONDS, now
+        assigned = self._consumer.assignment()
+        placed = [p for p in self._assignment.positions if p in assigned]
+        answered = max((self._consumer.last_poll_timestamp(p) or 0 for p in placed), default=0)
+        if is_paused or has_paused or not placed or answered != self._answered_ms:
+            self._answered_ms, self._heard = answered, now
+        return now - self._heard
 
     def close(self) -> None:
         """No partition is ours any more: their lag is another's to show."""

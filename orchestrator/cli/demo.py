@@ -53,7 +53,7 @@ async def _demo(data_dir: Path, environ: Mapping[str, str]) -> int:
         try:
             async with local_stack(data_dir, environ, say=note) as stack:
                 log = data_dir / "logs" / "worker.log"
-                note(f"{addresses_text(stack)}\n  {'worker log':<11}  {log}")
+                note(f"{addresses_text(stack)}\n  {'worker log':<12}  {log}")
                 with log.open("a") as stream, announced(data_dir, stack):
                     configure_logs(LogOptions(format="console"), stream=stream)
                     return await _beside_worker(stack, stop)

@@ -32,7 +32,7 @@ SUBCOMMANDS = {
     ),
     "demo": Subcommand(
         module="orchestrator.cli.demo",
-        help="Run sample tasks through all of it, and show what becomes of them.",
+        help="Run sample tasks through it, and show what comes of them.",
     ),
     "worker": Subcommand(
         module="orchestrator.cli.worker", help="Run a worker: read messages, run tasks."

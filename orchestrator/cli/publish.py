@@ -123,7 +123,7 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
 
 @app.command()
 def event(
-    task_id: Annotated[str, typer.Argument(metavar="TASK_ID")],
+    task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task's id.")],
     *,
     event_type: Annotated[
         str | None, typer.Option("--type", help="data, answer, cancel, pause, resume, …")

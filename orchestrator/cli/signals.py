@@ -54,19 +54,20 @@ class Stop:
         loop = asyncio.get_running_loop()
         if self.is_asked:
             if loop.time() - self._asked_at > SAME_SECONDS:
-                self.is_forced = True
-                self._cancel()
+                self._force()
             return
         self.is_asked, self._asked_at = True, loop.time()
         if self._gently is None:
             self._cancel()
             return
         self._gently()
-        self._timer = loop.call_later(self._within_seconds, self._too_late)
+        self._timer = loop.call_later(self._within_seconds, self._force)
 
-    def _too_late(self) -> None:
-        self.is_forced = True
-        self._cancel()
+    def _force(self) -> None:
+        # Once: another cancellation would break off what the first one made the work clean up.
+        if not self.is_forced:
+            self.is_forced = True
+            self._cancel()
 
     def _cancel(self) -> None:
         if self._main is not None:

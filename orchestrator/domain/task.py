@@ -47,7 +47,6 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
             TaskStatus.COMPLETED,
             TaskStatus.FAILED,
             TaskStatus.CANCELLED,
-            TaskStatus.QUARANTINED,
         }
     ),
     TaskStatus.WAITING: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),

@@ -74,7 +74,9 @@ WITH mine AS MATERIALIZED (
     JOIN unnest($2::bigint[], $3::bigint[]) AS r(id, epoch) ON r.id = t.id AND r.epoch = t.epoch
     WHERE t.status = 'running' AND t.owner = $1 ORDER BY t.id FOR UPDATE OF t
 )
-UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, run_at = now() + $4::interval
+UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL,
+                   run_at = now() + coalesce($4::interval, '0'),
+                   claims = CASE WHEN $4 IS NULL THEN greatest(claims - 1, 0) ELSE claims END
 FROM mine m WHERE t.id = m.id
 RETURNING t.id
 """
@@ -91,8 +93,10 @@ OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
 # Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
 QUARANTINE = """
 WITH looping AS MATERIALIZED (
-    SELECT id, seq FROM tasks WHERE status = 'ready' AND claims >= $1 ORDER BY id
-    LIMIT 1000 FOR UPDATE SKIP LOCKED
+    -- In the words of the index of runnable tasks: this is looked for every few seconds.
+    SELECT id, seq FROM tasks
+    WHERE status = 'ready' AND run_at < 'infinity' AND claims >= $1
+    ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)
     SELECT l.id, l.seq + 1, 'failed', jsonb_build_object('code', 'crash_loop', 'reason',
@@ -250,9 +254,12 @@ async def reap(database: Database, *, lease: timedelta) -> int:
 
 
 async def release(
-    database: Database, worker: WorkerId, tasks: Sequence[Claimed], *, delay: timedelta
+    database: Database, worker: WorkerId, tasks: Sequence[Claimed], *, delay: timedelta | None
 ) -> int:
-    """Gives tasks back that came to no rest of their own; answers how many were still owned."""
+    """Gives tasks back that came to no rest of their own; answers how many were still owned.
+
+    `delay` None: it was no fault of theirs. They are runnable at once and the claim does not count.
+    """
     keys, epochs = [t.key for t in tasks], [t.epoch for t in tasks]
     return len(await database.fetch(RELEASE, worker, keys, epochs, delay))
 

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import orjson
 
+from orchestrator.domain.errors import StoreRejected
 from orchestrator.domain.ids import Epoch, Seq, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import Step, dump_body
@@ -82,11 +83,12 @@ WITH entry AS MATERIALIZED (
     WHERE i.id = a.id
 )
 UPDATE tasks t SET
-    seq = o.seq,
+    seq = greatest(t.seq, o.seq),
     context = coalesce(o.context::jsonb, t.context),
     context_seq = CASE WHEN o.context IS NULL THEN t.context_seq ELSE o.seq END,
     tokens = o.tokens,
-    claims = CASE WHEN o.seq > t.seq THEN 0 ELSE t.claims END,
+    -- To come to rest is progress too, also where there was nothing to write down.
+    claims = CASE WHEN o.seq > t.seq OR o.status IS NOT NULL THEN 0 ELSE t.claims END,
     updated_at = now(),
     status = CASE
         WHEN o.status IS NULL THEN t.status
@@ -111,6 +113,19 @@ def _json(value: JsonObject | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
+def _texts(steps: Sequence[Step]) -> tuple[list[str], list[str | None]]:
+    """Bodies and changes as JSON text.
+
+    Raises:
+        StoreRejected: one holds what JSON can't (half of a surrogate pair, an endless integer, no
+            end of nesting): models do write such things.
+    """
+    try:
+        return [dump_body(s.body) for s in steps], [_json(s.change) for s in steps]
+    except (TypeError, ValueError) as error:
+        raise StoreRejected(f"a value can't be written as JSON: {error}") from error
+
+
 async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
     """Writes at most one entry a task; a task that is missing from the answer has a newer owner.
 
@@ -119,6 +134,7 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         StoreRejected: a value of one of the entries can't be stored; none was written.
     """
     steps = [(e.key, s) for e in entries for s in e.steps]
+    bodies, changes = _texts([s for _, s in steps])
     applied = [(e.key, message, seq) for e in entries for message, seq in e.applied]
     rests = [e.rest for e in entries]
     rows = await database.fetch(
@@ -135,8 +151,8 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [key for key, _ in steps],
         [s.seq for _, s in steps],
         [s.body.kind for _, s in steps],
-        [dump_body(s.body) for _, s in steps],
-        [_json(s.change) for _, s in steps],
+        bodies,
+        changes,
         [key for key, _, _ in applied],
         [message for _, message, _ in applied],
         [seq for _, _, seq in applied],

@@ -105,7 +105,8 @@ inbox = Table(
     Column("headers", JSONB),
     Column("received_at", _time, nullable=False, server_default=_now),
 )
-Index("inbox_pending", inbox.c.task, postgresql_where=text("seq IS NULL"))
+# Not only of what is unread: so marking a message as read changes no index.
+Index("inbox_task", inbox.c.task)
 Index(
     "inbox_event_id",
     inbox.c.task,

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ class WorkerProcess:
         await self.process.kill()
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
+        """Nothing happens where it has ended."""
+        if self.process.running:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
 
     def freeze(self) -> None:
         self.process.freeze()

@@ -1,10 +1,12 @@
 """Servers that vanish, freeze and come back, and logs that have holes."""
 
 import asyncio
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from orchestrator.bus.options import BusOptions
@@ -117,11 +119,9 @@ async def trim(options: BusOptions, topic: str, before: int) -> None:
         await admin.close()
 
 
-async def trimmed_topic(options: BusOptions, publisher_ids: int) -> None:
-    from aiokafka import AIOKafkaProducer  # noqa: PLC0415
-
+async def publish_to_each_partition(options: BusOptions, count: int) -> None:
     async with AIOKafkaProducer(bootstrap_servers=options.bootstrap_servers) as producer:
-        for number in range(publisher_ids):
+        for number in range(count):
             for partition in range(options.partitions):
                 await producer.send_and_wait(
                     options.topics.tasks,
@@ -141,7 +141,7 @@ async def test_a_partition_whose_messages_are_gone_stands_still_and_says_so(
     database: Database, options: BusOptions
 ) -> None:
     await begin_at_zero(database, options)
-    await trimmed_topic(options, 5)
+    await publish_to_each_partition(options, 5)
     await trim(options, options.topics.tasks, before=3)
     async with running_consumer(database, options) as consumer:
         await until(lambda: len(consumer.state.problems) == options.partitions)
@@ -155,7 +155,7 @@ async def test_a_person_who_moves_the_position_sets_a_partition_going(
     database: Database, options: BusOptions
 ) -> None:
     cluster = await begin_at_zero(database, options)
-    await trimmed_topic(options, 5)
+    await publish_to_each_partition(options, 5)
     await trim(options, options.topics.tasks, before=3)
     async with running_consumer(database, options) as consumer:
         await until(lambda: len(consumer.state.problems) == options.partitions)
@@ -169,12 +169,10 @@ async def test_a_person_who_moves_the_position_sets_a_partition_going(
 async def test_reading_goes_on_behind_a_gap_where_the_policy_says_so(
     database: Database, kafka: KafkaServer, topic_prefix: str
 ) -> None:
-    from dataclasses import replace  # noqa: PLC0415
-
     options = replace(bus_options(kafka.bootstrap_servers, topic_prefix), on_gap="continue")
     await create_topics(options, options.topics.all)
     await begin_at_zero(database, options)
-    await trimmed_topic(options, 5)
+    await publish_to_each_partition(options, 5)
     await trim(options, options.topics.tasks, before=3)
     async with running_consumer(database, options) as consumer:
         await until(lambda: has_tasks(database, 2 * options.partitions))
@@ -200,6 +198,22 @@ def damage_second_batch(log_file: Path) -> None:
     log_file.write_bytes(raw)
 
 
+async def test_a_frozen_broker_only_delays(
+    database: Database, options: BusOptions, kafka: KafkaServer
+) -> None:
+    async with running_consumer(database, options) as consumer:
+        await until(lambda: consumer.state.is_ready)
+        await publish_tasks(options, [f"t{n}" for n in range(100)])
+        kafka.freeze()
+        # Longer than the group's patience with a silent member.
+        deadline = time.monotonic() + options.session_timeout_seconds + 2
+        await until(lambda: time.monotonic() > deadline)
+        kafka.thaw()
+        await publish_tasks(options, ["last"])
+        await until(lambda: has_tasks(database, 101), seconds=60)
+    assert await count(database, "steps") == 101
+
+
 async def test_a_batch_that_cannot_be_decoded_is_passed_and_nothing_else_is(
     database: Database, server_folder: Path
 ) -> None:
@@ -208,7 +222,7 @@ async def test_a_batch_that_cannot_be_decoded_is_passed_and_nothing_else_is(
     try:
         options = bus_options(kafka.bootstrap_servers, "damaged-")
         await create_topics(options, options.topics.all)
-        await trimmed_topic(options, 3)
+        await publish_to_each_partition(options, 3)
         await kafka.stop()
         for partition in (0, 1):
             folder = server_folder / "damaged-kafka" / "logs" / f"damaged-tasks-{partition}"
