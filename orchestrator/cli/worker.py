@@ -1,6 +1,7 @@
 """`orchestrator worker`: one worker process with its probes, until a signal ends it."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -22,6 +23,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 AFTER_GRACE_SECONDS = 10.0
 """What the last writes and the good-byes may take when the grace for calls is over."""
+
+YOUNG_OBJECTS = 10_000
+"""Made before the collector looks at them; the interpreter's 700 are less than one prompt's."""
 
 log = get_logger(__name__)
 
@@ -75,6 +79,17 @@ def run_loop(work: Coroutine[object, object, int]) -> int:
         return runner.run(work)
 
 
+def spare_the_collector() -> None:
+    """Takes what start-up made out of the garbage collector's sight; to be called after it.
+
+    A quarter of a million objects of libraries stay for ever. Walking them all again and again
+    takes a tenth of the CPU, and halts every task for 0.15 s each time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+
+
 async def run_worker(
     options: Options, health: HealthOptions, *, stop: Stop, overrides: Overrides = Overrides()
 ) -> int:
@@ -87,6 +102,7 @@ async def run_worker(
     try:
         async with open_app(options, overrides) as app:
             probes.app = app
+            spare_the_collector()
             grace = options.engine.grace.total_seconds()
             stop.ends_gently(app.stop, within_seconds=grace + AFTER_GRACE_SECONDS)
             await app.run()

@@ -53,7 +53,7 @@ def merge(entries: Sequence[Entry]) -> Entry:
         last,
         steps=tuple(step for e in entries for step in e.steps),
         applied=tuple(pair for e in entries for pair in e.applied),
-        context=next((e.context for e in reversed(entries) if e.context is not None), None),
+        # An earlier entry's context lacks what later steps changed: the steps alone are right.
     )
 
 
@@ -160,11 +160,17 @@ class Journal:
             await self._write_groups(groups[middle:])
             return
         group = groups[0]
-        first = group[0].entry
-        seq = first.steps[0].seq if first.steps else Seq(first.seq + 1)
+        if len(group) > 1:
+            # What the task wrote before the bad value did happen, and is kept.
+            middle = len(group) // 2
+            await self._write_batch(group[:middle])
+            await self._write_batch(group[middle:])
+            return
+        entry = group[0].entry
+        seq = entry.steps[0].seq if entry.steps else Seq(entry.seq + 1)
         poisoned = Poisoned(str(error), seq=seq)
         # Later entries would leave a gap behind the one that is missing.
-        self._refused[first.key, first.epoch] = poisoned
+        self._refused[entry.key, entry.epoch] = poisoned
         _fail(group, poisoned)
 
     async def _persist(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:

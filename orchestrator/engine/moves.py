@@ -4,7 +4,7 @@ This is what recovery rests on. A worker that takes a task over reads the journa
 it ends; nothing is remembered anywhere else.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestrator.domain.call import Call, CallStatus
@@ -98,6 +98,9 @@ class _CallState:
 def next_move(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Move:
     """The one move that follows from the journal, the clock and the limits."""
     exceeded = _exceeded(snapshot, now=now, limits=limits)
+    if exceeded is not None and exceeded.code == "limit" and snapshot.context.is_complete:
+        # What the last step within the limits brought is not thrown away.
+        return Finish(outcome=Completed(result=_result(snapshot), by="rule"))
     if exceeded is not None:
         return Finish(outcome=exceeded)
     if _is_paused(snapshot):
@@ -187,7 +190,12 @@ def _was_ended(steps: tuple[Step, ...]) -> bool:
 
 
 def _was_woken(after: tuple[Step, ...]) -> bool:
-    return any(isinstance(s.body, EventApplied | Retried) for s in after)
+    return any(
+        isinstance(s.body, Retried)
+        # A pause that is over tells the planner nothing that it does not know.
+        or (isinstance(s.body, EventApplied) and s.body.event_type not in (PAUSE, RESUME))
+        for s in after
+    )
 
 
 def _ask(after: tuple[Step, ...], *, now: datetime) -> Move:
@@ -231,7 +239,9 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
     states = {call.number: _CallState(call=call) for call in decision.calls}
     for step in after:
         match step.body:
-            case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if s == seq:
+            case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if (
+                s == seq and n in states
+            ):
                 states[n] = _CallState(
                     call=states[n].call,
                     attempts=body.attempt,
@@ -248,6 +258,8 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
             case CallStarted(step=s, call=n) if s == seq and n in states:
                 before = states[n]
                 states[n] = _CallState(call=before.call, attempts=before.attempts, was_started=True)
+            case Retried():
+                states = {n: replace(s, attempts=0, retry_at=None) for n, s in states.items()}
             case _:
                 pass
     return list(states.values())

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import orjson
 
+from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import Decided, Step, StepBody
@@ -59,12 +60,11 @@ class Record:
     async def commit_instead(self, refused: Seq, body: StepBody, *, rest: Rest) -> Written:
         """Ends the journal with `body` in the place of the step that can't be stored."""
         kept = tuple(step for step in self.snapshot.steps if step.seq < refused)
-        self.snapshot = replace(self.snapshot, steps=kept)
+        # Added up again: the context in memory holds what was refused. The first step brought all.
+        self.snapshot = replace(self.snapshot, context=Context(), steps=()).after(kept)
         self._journal.forgive(self.snapshot.task.key, self.snapshot.epoch)
         step = self.next(body, change={"current_state": "failed: a value can't be stored"})
-        self._take([step])
-        # The context in memory holds what was refused; the stored one and the steps do not.
-        return await self._journal.commit(self._entry([step], rest=rest))
+        return await self.commit([step], rest=rest)
 
     def _take(self, steps: Sequence[Step]) -> None:
         now = self._now()
@@ -92,7 +92,10 @@ class Record:
         )
 
     def _context_text(self, *, at_rest: bool) -> str | None:
-        text = orjson.dumps(self.snapshot.context.to_json())
+        try:
+            text = orjson.dumps(self.snapshot.context.to_json())
+        except TypeError:
+            return None  # the step that brought what JSON can't hold is refused, and says so
         is_due = self.snapshot.seq - self._context_seq >= CONTEXT_EVERY_STEPS
         if len(text) > CONTEXT_BYTES and not at_rest and not is_due:
             return None

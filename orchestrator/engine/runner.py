@@ -171,8 +171,11 @@ class Runner:
             case Delegate():
                 await self._commit([decided])
                 return None
-            case Wait(waiting_for=waiting_for, until=until):
-                return await self._rest(Sleep(waiting_for=waiting_for, until=until), first=decided)
+            case Wait():
+                # It has no effect to wait for: the rest that follows covers it, or the completion,
+                # and knows the time at which the task's limits end the wait.
+                self._record.enqueue([decided])
+                return None
             case Complete(result=result):
                 missing = self._record.snapshot.after([decided]).context.missing
                 if missing:
@@ -228,14 +231,14 @@ class Runner:
 
     # Rests and ends
 
-    async def _rest(self, sleep: Sleep, *, first: Step | None = None) -> TaskStatus:
-        steps = [first] if first is not None else []
+    async def _rest(self, sleep: Sleep) -> TaskStatus:
+        steps: list[Step] = []
         body = Rested(waiting_for=sleep.waiting_for, until=sleep.until)
         history = self._record.snapshot.steps
         # A look that found nothing new leaves no second step that says the same.
-        if first is not None or not history or history[-1].body != body:
+        if not history or history[-1].body != body:
             change: JsonObject = {"current_state": f"waiting for {sleep.waiting_for}"}
-            steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
+            steps.append(self._record.next(body, change=change))
         rest = Rest(status=TaskStatus.WAITING, run_at=sleep.until, reason=sleep.waiting_for)
         written = await self._record.commit(steps, rest=rest)
         self._tools.rested(self._tools.now() if written.status.is_due else sleep.until)

@@ -1,12 +1,14 @@
 """The tasks in this worker's memory: each is loaded, run in a coroutine of its own, and let go.
 
 A task leaves in one of three ways: its runner journaled a rest, it is given back, or it turned out
-to have a newer owner.
+to have a newer owner. It is never run twice under one epoch: what an earlier runner handed to the
+journal may still be on its way, and would be taken for the later one's.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import Epoch, TaskKey
@@ -46,7 +48,9 @@ class Running:
         self._give_back = give_back
         self._capacity = capacity
         self._starting: dict[TaskKey, Epoch] = {}
-        self._runners: dict[TaskKey, tuple[Epoch, asyncio.Task[None]]] = {}
+        self._unsettled: set[Claimed] = set()
+        self._is_draining = False
+        self._runners: dict[TaskKey, tuple[Epoch, asyncio.Task[bool]]] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -63,11 +67,20 @@ class Running:
         held = {Claimed(key=k, epoch=e) for k, (e, _) in self._runners.items()}
         return held | {Claimed(key=k, epoch=e) for k, e in self._starting.items()}
 
+    def unsettled(self) -> frozenset[Claimed]:
+        """Tasks whose runner ended without a rest, and that could not be given back."""
+        return frozenset(self._unsettled)
+
+    def settle(self, tasks: Iterable[Claimed]) -> None:
+        """Forgets these: they are given back, or were not owned any more."""
+        self._unsettled.difference_update(tasks)
+
     def start(self, claimed: Iterable[Claimed]) -> None:
-        """Runs these; a task that runs already under this epoch is left alone."""
+        """Runs these; a task that ran already under this epoch is left alone."""
+        if self._is_draining:
+            return
         for task in claimed:
-            running = self._runners.get(task.key)
-            if running is not None and running[0] >= task.epoch:
+            if task in self._unsettled or self._runs(task.key, task.epoch):
                 continue
             self._starting[task.key] = max(task.epoch, self._starting.get(task.key, task.epoch))
         if self._starting:
@@ -92,6 +105,7 @@ class Running:
 
     async def drain(self, grace: timedelta) -> None:
         """Lets the runners come to a rest within the grace, then stops the others."""
+        self._is_draining = True
         self._starting.clear()
         try:
             async with asyncio.timeout(grace.total_seconds()):
@@ -117,55 +131,74 @@ class Running:
         for task in loaded:
             if isinstance(task, Unreadable):
                 log.error("task can't be run by this release", error=str(task.error))
-                await self._return(task.claimed, task.claims)
+                if not await self._return(task.claimed, task.claims):
+                    self._unsettled.add(task.claimed)
                 continue
             key, epoch = task.snapshot.task.key, task.snapshot.epoch
             if self._starting.get(key, epoch) > epoch or key not in self._starting:
+                continue
+            if self._runs(key, epoch):
                 continue
             previous = self._runners.get(key)
             if previous is not None:
                 previous[1].cancel()  # of an older epoch: its writes are refused anyway
             name = f"task {task.snapshot.task.task_id}"
-            self._runners[key] = (epoch, group.create_task(self._run_one(task), name=name))
+            runner = group.create_task(self._run_one(task), name=name)
+            runner.add_done_callback(partial(self._ended, Claimed(key=key, epoch=epoch)))
+            self._runners[key] = (epoch, runner)
         for key, epoch in wanted.items():
             if self._starting.get(key) == epoch:
                 del self._starting[key]
         metrics.TASKS_RUNNING.set(len(self._runners))
 
-    async def _run_one(self, loaded: Loaded) -> None:
+    def _runs(self, key: TaskKey, epoch: Epoch) -> bool:
+        running = self._runners.get(key)
+        return running is not None and running[0] >= epoch
+
+    async def _run_one(self, loaded: Loaded) -> bool:
         task = loaded.snapshot.task
         if loaded.snapshot.seq == 1:
             metrics.CLAIM_SECONDS.observe((self._tools.now() - task.created_at).total_seconds())
         mine = Claimed(key=task.key, epoch=loaded.snapshot.epoch)
         trace = parse_traceparent(task.traceparent)
-        try:
-            with bind_task(task.task_id, trace.trace_id if trace else None):
-                await self._guard(loaded, mine)
-        finally:
-            if self._runners.get(task.key, (None,))[0] == mine.epoch:
-                del self._runners[task.key]
-            metrics.TASKS_RUNNING.set(len(self._runners))
-            self._changed.set()
-            self._freed()
+        with bind_task(task.task_id, trace.trace_id if trace else None):
+            return await self._guard(loaded, mine)
 
-    async def _guard(self, loaded: Loaded, mine: Claimed) -> None:
+    def _ended(self, mine: Claimed, runner: "asyncio.Task[bool]") -> None:
+        """Called back, not in the coroutine: one that is stopped at once never gets to run."""
+        is_settled = not runner.cancelled() and runner.exception() is None and runner.result()
+        if not is_settled:
+            self._unsettled.add(mine)
+        if self._runners.get(mine.key, (None,))[0] == mine.epoch:
+            del self._runners[mine.key]
+        metrics.TASKS_RUNNING.set(len(self._runners))
+        self._changed.set()
+        self._freed()
+
+    async def _guard(self, loaded: Loaded, mine: Claimed) -> bool:
+        """Runs it; whether nothing is left to be done about it here."""
         try:
             status = await Runner(loaded, self._tools).run()
         except Fenced:
             metrics.FENCED.inc()
             log.info("task has a newer owner, nothing more is written here")
+            return True
         except Exception:
             # The outermost frame of a task: whatever it is, the task must not stay with a worker
             # that does not run it.
             log.exception("task failed inside the worker, it is given back")
-            await self._return(mine, loaded.claims)
-        else:
-            if status.is_final:
-                metrics.TASKS_FINISHED.labels(status.value).inc()
-                log.info("task ended", status=status.value)
+            return await self._return(mine, loaded.claims)
+        if status.is_final:
+            metrics.TASKS_FINISHED.labels(status.value).inc()
+            log.info("task ended", status=status.value)
+        return True
 
-    async def _return(self, mine: Claimed, claims: int) -> None:
+    async def _return(self, mine: Claimed, claims: int) -> bool:
         try:
             await self._give_back([mine], GIVE_BACK_DELAY * claims)
         except StoreUnavailable as error:
             log.warning("task could not be given back, a later look does it", error=str(error))
+            return False
+        # Entries that are still on their way are refused by the epoch.
+        self._tools.journal.forgive(mine.key, mine.epoch)
+        return True

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.agents.agent import Caller
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.engine.calls import Calls
 from orchestrator.engine.clock import Clock
@@ -17,6 +18,7 @@ from orchestrator.engine.lease import Lease
 from orchestrator.engine.maintenance import Maintenance
 from orchestrator.engine.membership import Membership
 from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.patience import patiently
 from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
 from orchestrator.planners.planner import Planner
@@ -31,6 +33,8 @@ from orchestrator.telemetry.logs import get_logger
 RECONCILE_SECONDS = 10.0
 CLAIM_SECONDS = 0.02
 """Between two claims, so that under load each takes several tasks."""
+GIVE_BACK_SECONDS = 5.0
+"""How long PostgreSQL may take at the end, after the grace."""
 MAX_BACKLOG = 5_000
 """Journal entries that wait to be written, above which nothing more is claimed."""
 
@@ -62,12 +66,12 @@ class Worker:
         self._journal = Journal(self._write, written=journaled)
         tools = Tools(
             planner=planner,
-            agents=agents,
+            agents=lambda tenant: patiently(lambda: agents(tenant)),
             calls=Calls(caller=caller, lease=self.lease, options=options, now=self._clock.now),
             journal=self._journal,
             lease=self.lease,
             options=options,
-            unread=lambda key: claims.unread(database, key),
+            unread=self._unread,
             now=self._clock.now,
             rested=self._rested,
         )
@@ -132,10 +136,18 @@ class Worker:
         """Claims nothing more, lets calls end within the grace, and gives the other tasks back."""
         self._is_draining = True
         await self._running.drain(grace)
-        await self._journal.flush()
+        try:
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await self._journal.flush()
+                await self._give_back_all()
+        except (StoreUnavailable, TimeoutError) as error:
+            # Who stops must not wait for ever: the others find the tasks when the lease is over.
+            log.warning("tasks could not be given back", error=str(error) or type(error).__name__)
+
+    async def _give_back_all(self) -> None:
         left = await claims.owned(self._database, self.id)
         if left:
-            await claims.release(self._database, self.id, left, delay=timedelta())
+            await claims.release(self._database, self.id, left, delay=None)
             log.info("tasks are given back", tasks=len(left))
 
     async def close(self) -> None:
@@ -160,14 +172,16 @@ class Worker:
     async def reconcile(self) -> None:
         """Stops what another worker owns, and runs what is owned here and does not run."""
         # Taken before PostgreSQL is asked: what is claimed meanwhile must not be taken for lost.
-        believed = self._running.tasks()
+        believed, unsettled = self._running.tasks(), self._running.unsettled()
         owned = set(await claims.owned(self._database, self.id))
         lost = believed - owned
         if lost:
             log.warning("tasks have newer owners", tasks=len(lost))
             self._running.drop(lost)
-        if not self._is_draining:
-            self._running.start(owned - self._running.tasks())
+        self._running.start(owned - self._running.tasks())
+        if left := owned & unsettled:
+            await claims.release(self._database, self.id, list(left), delay=timedelta())
+        self._running.settle(unsettled)
 
     async def _write(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         with metrics.JOURNAL_SECONDS.time():
@@ -176,6 +190,9 @@ class Worker:
         for kind, count in Counter(s.body.kind for e in entries for s in e.steps).items():
             metrics.STEPS.labels(kind).inc(count)
         return written
+
+    async def _unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
+        return await patiently(lambda: claims.unread(self._database, key))
 
     async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await claims.load(self._database, self.id, keys)

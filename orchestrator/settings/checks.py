@@ -89,6 +89,9 @@ def contradictions(
             f"{expected('OPENAI_API_KEY')} (or set "
             "OPENAI_BASE_URL, for an endpoint that asks for none)",
         )
+    folder = variables.orchestrator_agents_dir
+    if "model" in needs and folder is not None and not Path(folder).is_dir():
+        yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"
 
 
 def _missing(name: str, environ: Mapping[str, str], wanted: str) -> str:

@@ -66,6 +66,8 @@ def store_errors() -> Iterator[None]:
     """
     try:
         yield
+    except asyncpg.ClientConfigurationError as error:
+        raise InvalidSettings(f"DATABASE_URL can't be used: {error}") from error
     except asyncpg.PostgresError as error:
         state = error.sqlstate or ""
         if state.startswith(REFUSED_CLASSES):
@@ -129,7 +131,7 @@ class Database:
                     init=_prepare,
                     reset=_keep,
                 )
-        except (ValueError, asyncpg.ClientConfigurationError) as error:
+        except ValueError as error:
             raise InvalidSettings(f"DATABASE_URL can't be used: {error}") from error
         except StoreUnavailable as error:
             cause = error.__cause__

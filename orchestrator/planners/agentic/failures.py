@@ -1,7 +1,7 @@
 """Translates what a model's client raises into `ModelFailed`: the one place that knows both.
 
-LangChain's `ModelError` carries the provider-neutral classes; what lies outside of it (an answer
-that is not JSON, a status that nobody mapped, a provider without the classes) is judged here.
+LangChain's `ModelError` carries the provider-neutral classes; what lies outside of it (OpenAI's own
+errors, an answer that is not JSON, a provider without the classes) is judged here.
 """
 
 import json
@@ -19,13 +19,23 @@ from langchain_core.exceptions import (
     ModelPermissionDeniedError,
     ModelTimeoutError,
 )
-from openai import OpenAIError
+from openai import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    OpenAIError,
+    PermissionDeniedError,
+)
 
 from orchestrator.agents.http import TRANSPORT_ERRORS, retry_after_seconds
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.planners.agentic.options import ModelOptions
 
 _NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)
+_REFUSED_KEY = (ModelAuthenticationError, AuthenticationError)
 
 MODEL_ERRORS: tuple[type[Exception], ...] = (
     LangChainException,
@@ -42,14 +52,25 @@ MODEL_ERRORS: tuple[type[Exception], ...] = (
 _RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 _MAX_DETAIL = 400
 
-_EXPLAINED: tuple[tuple[type[Exception], str], ...] = (
-    (ModelAuthenticationError, "the provider refused the API key: check it"),
-    (ModelPermissionDeniedError, "the API key may not use this model: check its rights"),
+_TOO_LONG = (
+    "context_length_exceeded",
+    "exceeds the context window",
+    "prompt is too long",
+    "Input tokens exceed the configured limit",
+    "ContextWindowExceededError",
+)
+
+_EXPLAINED: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    (_REFUSED_KEY, "the provider refused the API key: check it"),
     (
-        ModelNotFoundError,
+        (ModelPermissionDeniedError, PermissionDeniedError),
+        "the API key may not use this model: check its rights",
+    ),
+    (
+        (ModelNotFoundError, NotFoundError),
         "there is no such model, or no such endpoint: check LLM_MODEL and base URL",
     ),
-    (ModelInvalidRequestError, "the provider refused the request"),
+    ((ModelInvalidRequestError, BadRequestError), "the provider refused the request"),
 )
 
 
@@ -66,27 +87,29 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
 def _explanation(error: Exception, options: ModelOptions) -> str:
     if _is_too_long(error):
         return f"the conversation is longer than the model's context ({_detail(error)})"
-    for kind, text in _EXPLAINED:
-        if isinstance(error, kind):
+    for kinds, text in _EXPLAINED:
+        if isinstance(error, kinds):
             # What providers say about a refused key quotes parts of it.
-            is_quoting = isinstance(error, ModelAuthenticationError)
+            is_quoting = isinstance(error, _REFUSED_KEY)
             return text if is_quoting else f"{text} ({_detail(error)})"
-    if isinstance(error, TimeoutError | ModelTimeoutError):
+    if isinstance(error, TimeoutError | ModelTimeoutError | APITimeoutError):
         return f"no answer within {options.timeout_seconds:g} seconds"
     return f"{_what(error)} ({type(error).__name__}: {_detail(error)})"
 
 
 def _is_too_long(error: Exception) -> bool:
-    # LangChain looks for the code in the text of the SDK's error, where it does not always stand.
-    code = getattr(error, "code", None)
-    return isinstance(error, ContextOverflowError) or code == "context_length_exceeded"
+    if isinstance(error, ContextOverflowError):
+        return True
+    # Servers of OpenAI's API say it by the code, or in words of their own.
+    said = f"{error.code} {error.message}" if isinstance(error, APIError) else ""
+    return any(words in said for words in _TOO_LONG)
 
 
 def _what(error: Exception) -> str:
     status = _status(error)
     if status is not None:
         return f"it answered with status {status}"
-    if isinstance(error, ModelError):
+    if isinstance(error, ModelError | APIConnectionError):
         return "no answer"
     if isinstance(error, _NOT_REACHED):
         return "can't be reached"
@@ -109,7 +132,7 @@ def _is_retryable(error: Exception) -> bool:
     status = _status(error)
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500
-    return isinstance(error, (*_NOT_REACHED, json.JSONDecodeError))
+    return isinstance(error, (*_NOT_REACHED, APIConnectionError, json.JSONDecodeError))
 
 
 def _responses(error: BaseException | None) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from orchestrator.store.database import Database, DatabaseOptions
-from tests.fakes.engine import Feed
+from tests.fakes.workers import Feed
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -9,8 +9,8 @@ from orchestrator.domain.step import CallFinished, Completed, Failed
 from orchestrator.store import history
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
-from tests.fakes.caller import Gate, ScriptedCaller, failure, says, success
-from tests.fakes.engine import (
+from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
+from tests.fakes.workers import (
     Feed,
     Stalling,
     bodies,
@@ -20,7 +20,7 @@ from tests.fakes.engine import (
     start_worker,
     task_row,
 )
-from tests.fakes.planner import ScriptedPlanner, complete, delegate
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 
 
 async def test_journaled_decision_is_never_asked_for_again(database: Database, feed: Feed) -> None:
@@ -72,15 +72,15 @@ async def test_call_under_way_when_its_worker_died_is_made_again_with_the_same_k
 
 async def test_retries_wait_in_postgresql_and_not_in_memory(database: Database, feed: Feed) -> None:
     planner = ScriptedPlanner(delegate("crm"), complete())
-    caller = ScriptedCaller(crm=says(failure(), success()))
-    slow = {"poll": timedelta(seconds=30)}
-    first = await start_worker(database, planner=planner, caller=caller, **slow)
+    caller = ScriptedCaller(crm=says(failure(retry_after_seconds=0.5), success()))
+    first = await start_worker(database, planner=planner, caller=caller)
     await feed.task("t", to=first.worker)
-    await until(lambda: caller.sends["t/2/1"] == 1, seconds=5)
+    await reaches(database, "t", "waiting")
     await first.kill()
-    async with running_worker(database, planner=planner, caller=caller):
-        await reaches(database, "t", "completed")
-    assert caller.sends["t/2/1"] >= 2
+    async with running_worker(database, planner=planner, caller=caller, worker_name="other"):
+        row = await reaches(database, "t", "completed")
+    assert caller.sends == {"t/2/1": 2}
+    assert row["finished_at"] - row["created_at"] > timedelta(seconds=0.5)
 
 
 async def test_a_task_that_waits_for_a_retry_is_in_no_workers_memory(

@@ -1,0 +1,90 @@
+"""An agent whose effects can't be repeated: at the slightest doubt it is asked, never called."""
+
+import pytest
+
+from orchestrator.domain.call import CallResult
+from orchestrator.store.database import Database
+from tests.fakes.bus import until
+from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
+from tests.fakes.workers import Feed, kinds, reaches, running_worker, start_worker
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+
+KEY = "t/2/1"
+
+
+async def a_worker_that_died_during_the_call(
+    database: Database, feed: Feed, planner: ScriptedPlanner
+) -> ScriptedCaller:
+    """The agent has the call; what became of it is in nobody's journal."""
+    gate = Gate()
+    caller = ScriptedCaller(mail=gate)
+    first = await start_worker(database, planner=planner, caller=caller)
+    await feed.task("t", to=first.worker)
+    await gate.entered.wait()
+    assert await kinds(database, "t") == ["accepted", "decision", "call_started"]
+    await first.kill()
+    return caller
+
+
+async def test_at_most_once_agent_is_never_called_again(database: Database, feed: Feed) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    caller.statuses[KEY] = success(sent="yes")
+    async with running_worker(database, planner=planner, caller=caller):
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
+
+
+@pytest.mark.parametrize("known", [None, failure("not sure")], ids=["unknown", "undecided"])
+async def test_call_that_nobody_knows_of_waits_for_a_person(
+    database: Database, feed: Feed, known: CallResult | None
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    caller.statuses[KEY] = known
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        row = await reaches(database, "t", "waiting")
+        assert row["reason"].startswith("a person: whether call 2/1 of agent 'mail' took effect")
+        answer = {"status": "success", "output": {"sent": "yes"}}
+        await feed.event("t", "agent_result", step=2, call=1, payload=answer, to=worker)
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert caller.sends == {KEY: 1}
+
+
+async def test_call_that_surely_was_not_sent_is_tried_again(database: Database, feed: Feed) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = ScriptedCaller(mail=says(failure("busy", was_sent=False), success()))
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "completed")
+    assert (caller.sends[KEY], caller.asked[KEY]) == (2, 0)
+    assert (await kinds(database, "t")).count("call_started") == 2
+
+
+async def test_call_that_may_have_been_sent_is_asked_about_and_not_repeated(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = ScriptedCaller(mail=says(failure("the connection broke")))
+    caller.statuses[KEY] = success(sent="yes")
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
+
+
+async def test_calls_beside_it_are_made_again_as_ever(database: Database, feed: Feed) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm", "mail"), complete())
+    caller = ScriptedCaller(crm=gate, mail=gate)
+    first = await start_worker(database, planner=planner, caller=caller)
+    await feed.task("t", to=first.worker)
+    await until(lambda: caller.under_way == 2, seconds=5)
+    await first.kill()
+    caller.statuses["t/2/2"] = success(sent="yes")
+    gate.opened.set()
+    async with running_worker(database, planner=planner, caller=caller):
+        await reaches(database, "t", "completed")
+    assert caller.sends == {"t/2/1": 2, "t/2/2": 1}

@@ -1,0 +1,121 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.event import InboxMessage
+from orchestrator.domain.ids import AgentId
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import CallFinished, EventApplied, Step
+from orchestrator.engine.fold import fold
+from tests.unit.engine.journals import accepted, decided, delegated, finished, snapshot
+from tests.unit.engine.test_moves import WAITS
+
+PENDING = snapshot(delegated("crm"), accepted())
+
+
+def message(event_type: str = "data", *, step: int | None = None, **payload: Any) -> InboxMessage:
+    call = 1 if step is not None else None
+    return InboxMessage(
+        id=7, event_type=event_type, payload=payload, step=step, call=call, source="events/0/1"
+    )
+
+
+def folded(state: Snapshot, *messages: InboxMessage) -> list[Step]:
+    def output_fields(agent: AgentId) -> Sequence[str]:
+        return ("id",) if agent == "crm" else ()
+
+    return fold(state, messages, output_fields=output_fields)
+
+
+def test_each_message_is_a_step_in_order() -> None:
+    steps = folded(snapshot(), message(a=1), message("answer", id=2))
+    assert [s.seq for s in steps] == [2, 3]
+    assert [s.body.kind for s in steps] == ["event", "event"]
+    assert steps[0].change == {"event_data": {"a": 1}}
+    assert steps[1].change == {"event_data": {"id": 2}, "collected_data": {"id": 2}}
+    assert steps[0].body == EventApplied(
+        event_type="data", payload={"a": 1}, source="events/0/1"
+    )
+
+
+def test_no_messages_are_no_steps() -> None:
+    assert folded(snapshot()) == []
+
+
+def test_nothing_after_a_cancel_is_applied() -> None:
+    steps = folded(snapshot(), message(a=1), message("cancel", reason="typo"), message(b=1))
+    assert [s.seq for s in steps] == [2, 3]
+
+
+@pytest.mark.parametrize("event_type", ["cancel", "pause", "resume"])
+def test_a_command_changes_no_data(event_type: str) -> None:
+    (step,) = folded(snapshot(), message(event_type, id=5))
+    assert step.change is None
+
+
+def test_a_late_result_ends_its_call_and_is_collected() -> None:
+    result = message("agent_result", step=2, status="success", output={"id": 5, "other": 1})
+    (step,) = folded(PENDING, result)
+    assert isinstance(step.body, CallFinished)
+    assert (step.body.step, step.body.call, step.body.agent) == (2, 1, "crm")
+    assert step.body.status is CallStatus.SUCCESS
+    assert step.body.output == {"id": 5, "other": 1}
+    assert step.change == {"collected_data": {"id": 5}}
+
+
+def test_a_late_error_ends_its_call_and_collects_nothing() -> None:
+    result = message(
+        "agent_result", step=2, status="error", output={"id": 5}, error_message="no such country"
+    )
+    (step,) = folded(PENDING, result)
+    assert isinstance(step.body, CallFinished)
+    assert (step.body.status, step.body.error) == (CallStatus.ERROR, "no such country")
+    assert step.change is None
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({}, CallStatus.SUCCESS),
+        ({"status": "input_required"}, CallStatus.INPUT_REQUIRED),
+        ({"status": "accepted"}, CallStatus.ERROR),
+        ({"status": "done"}, CallStatus.ERROR),
+        ({"status": 3}, CallStatus.ERROR),
+        ({"output": "text"}, CallStatus.SUCCESS),
+    ],
+)
+def test_what_a_late_result_says_of_itself(said: dict[str, Any], status: CallStatus) -> None:
+    (step,) = folded(PENDING, message("agent_result", step=2, **said))
+    assert isinstance(step.body, CallFinished)
+    assert step.body.status is status
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        snapshot(delegated("crm"), accepted(), finished()),
+        snapshot(delegated("crm"), accepted(), delegated("crm")),
+        snapshot(decided(WAITS.decision)),
+        snapshot(),
+        snapshot(delegated()),
+    ],
+    ids=["it came twice", "for an older decision", "for a wait", "for nothing", "for no call"],
+)
+def test_a_result_that_nobody_waits_for_is_kept_and_changes_nothing(state: Snapshot) -> None:
+    (step,) = folded(state, message("agent_result", step=2, output={"id": 5}))
+    assert isinstance(step.body, EventApplied)
+    assert step.change is None
+
+
+def test_the_same_late_result_twice_in_a_batch_counts_once() -> None:
+    result = message("agent_result", step=2, output={"id": 5})
+    first, second = folded(PENDING, result, result)
+    assert isinstance(first.body, CallFinished)
+    assert isinstance(second.body, EventApplied)
+
+
+def test_a_late_result_for_a_call_whose_answer_was_lost_is_taken() -> None:
+    (step,) = folded(snapshot(delegated("crm")), message("agent_result", step=2))
+    assert isinstance(step.body, CallFinished)

@@ -1,0 +1,281 @@
+from datetime import timedelta
+
+import pytest
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import Completed, Failed, Rested, Retried
+from orchestrator.engine.moves import (
+    Ask,
+    Finish,
+    GiveUp,
+    MakeCalls,
+    Move,
+    Sleep,
+    TimeOut,
+    next_move,
+)
+from orchestrator.engine.options import TaskLimits
+from tests.unit.engine.journals import (
+    BEFORE,
+    BEGAN,
+    LATER,
+    NOW,
+    accepted,
+    attempt,
+    collects,
+    decided,
+    delegated,
+    event,
+    finished,
+    model_failed,
+    snapshot,
+    started,
+)
+
+LIMITS = TaskLimits(max_steps=20, max_tokens=1000, max_age=timedelta(days=1))
+WAITS = decided(Wait(waiting_for="the customer"))
+FOR_EVER = BEGAN + timedelta(seconds=1) + LIMITS.max_age
+"""When a task that waits for an event alone is looked at again: its age limit."""
+
+
+def move(state: Snapshot, **limits: int) -> Move:
+    return next_move(state, now=NOW, limits=TaskLimits(**{**_fields(LIMITS), **limits}))
+
+
+def _fields(limits: TaskLimits) -> dict[str, object]:
+    return {name: getattr(limits, name) for name in ("max_steps", "max_tokens", "max_age")}
+
+
+def due(answer: Move) -> list[tuple[int, int, int, bool]]:
+    """(step, call, attempt, was started) of the calls to be made."""
+    assert isinstance(answer, MakeCalls), answer
+    return [(d.step, d.call.number, d.attempt, d.was_started) for d in answer.calls]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        pytest.param(snapshot(), Ask(attempt=1), id="a new task"),
+        pytest.param(snapshot(event(a=1)), Ask(attempt=1), id="an event before the first turn"),
+        pytest.param(snapshot(decided(Delegate())), Ask(attempt=1), id="a decision without calls"),
+        pytest.param(snapshot(delegated("crm"), finished()), Ask(attempt=1), id="all calls done"),
+        pytest.param(
+            snapshot(delegated("crm"), finished(status=CallStatus.ERROR)),
+            Ask(attempt=1),
+            id="a call failed for good",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), finished(status=CallStatus.INPUT_REQUIRED)),
+            Ask(attempt=1),
+            id="an agent asks back",
+        ),
+        pytest.param(
+            snapshot(model_failed(at=BEFORE), model_failed(at=BEFORE, nth=2)),
+            Ask(attempt=3),
+            id="the model failed twice and is due",
+        ),
+        pytest.param(
+            snapshot(model_failed(at=LATER)),
+            Sleep(waiting_for="another try of the model", until=LATER),
+            id="the model failed and is not due",
+        ),
+        pytest.param(
+            snapshot(WAITS), Sleep(waiting_for="the customer", until=FOR_EVER), id="it waits"
+        ),
+        pytest.param(
+            snapshot(decided(Wait(waiting_for="noon", until=LATER))),
+            Sleep(waiting_for="noon", until=LATER),
+            id="it waits for a time",
+        ),
+        pytest.param(
+            snapshot(decided(Wait(waiting_for="noon", until=BEFORE))),
+            TimeOut(waiting_for="noon"),
+            id="the time came",
+        ),
+        pytest.param(
+            snapshot(decided(Wait(waiting_for="noon", until=BEFORE)), event("timeout")),
+            Ask(attempt=1),
+            id="the time came and is journaled",
+        ),
+        pytest.param(snapshot(WAITS, event(a=1)), Ask(attempt=1), id="an event ends the wait"),
+        pytest.param(
+            snapshot(WAITS, Rested(waiting_for="the customer")),
+            Sleep(waiting_for="the customer", until=FOR_EVER),
+            id="a look at a task that waits",
+        ),
+        pytest.param(
+            snapshot(collects(WAITS, id=1)),
+            Finish(outcome=Completed(result={"id": 1}, by="rule")),
+            id="a complete task does not wait",
+        ),
+        pytest.param(
+            snapshot(collects(event(), id=1)),
+            Finish(outcome=Completed(result={"id": 1}, by="rule")),
+            id="an event completes it",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), collects(finished(), id=1, more=2)),
+            Finish(outcome=Completed(result={"id": 1}, by="rule")),
+            id="a result completes it",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), finished(), required=()),
+            Ask(attempt=1),
+            id="nothing is required",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), attempt(at=LATER)),
+            Sleep(waiting_for="another try of crm", until=LATER),
+            id="a retry is not due",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), accepted(until=LATER)),
+            Sleep(waiting_for="a later answer of crm", until=LATER),
+            id="an agent answers later",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), accepted(error="a person: unknown")),
+            Sleep(waiting_for="a person: unknown", until=FOR_EVER),
+            id="a person has to answer",
+        ),
+        pytest.param(
+            snapshot(delegated("crm"), accepted(until=LATER), finished()),
+            Ask(attempt=1),
+            id="the later answer came",
+        ),
+        pytest.param(
+            snapshot(decided(Fail(reason="no")), Failed(reason="no"), Retried()),
+            Ask(attempt=1),
+            id="a person retries what the planner failed",
+        ),
+        pytest.param(
+            snapshot(decided(Complete()), Failed(reason="missing"), Retried()),
+            Ask(attempt=1),
+            id="a person retries a completion that was refused",
+        ),
+        pytest.param(
+            snapshot(model_failed(at=LATER), Failed(reason="model"), Retried()),
+            Ask(attempt=1),
+            id="a person retries what the model failed",
+        ),
+        pytest.param(
+            snapshot(WAITS, Failed(reason="limit"), Retried()),
+            Ask(attempt=1),
+            id="a person retries what waited too long",
+        ),
+    ],
+)
+def test_the_journal_says_what_comes_next(state: Snapshot, expected: Move) -> None:
+    assert move(state) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (snapshot(delegated("crm", "mail")), [(2, 1, 1, False), (2, 2, 1, False)]),
+        (snapshot(delegated("crm", "mail"), finished(1)), [(2, 2, 1, False)]),
+        (snapshot(delegated("crm"), event(a=1)), [(2, 1, 1, False)]),
+        (snapshot(delegated("crm"), started()), [(2, 1, 1, True)]),
+        (snapshot(delegated("crm"), attempt(at=BEFORE)), [(2, 1, 2, False)]),
+        (snapshot(delegated("crm"), attempt(at=NOW, nth=3)), [(2, 1, 4, False)]),
+        (snapshot(delegated("crm"), started(), attempt(at=BEFORE)), [(2, 1, 2, False)]),
+        (snapshot(delegated("crm"), attempt(at=BEFORE), started()), [(2, 1, 2, True)]),
+        (snapshot(delegated("crm", "mail"), attempt(1, at=LATER)), [(2, 2, 1, False)]),
+        (snapshot(delegated("crm", "mail"), accepted(1, until=LATER)), [(2, 2, 1, False)]),
+        (snapshot(delegated("crm"), finished(), delegated("crm")), [(4, 1, 1, False)]),
+    ],
+)
+def test_calls_without_a_result_are_due(
+    state: Snapshot, expected: list[tuple[int, int, int, bool]]
+) -> None:
+    assert due(move(state)) == expected
+
+
+def test_a_retry_by_a_person_counts_attempts_anew_and_keeps_what_was_begun() -> None:
+    ended = Failed(reason="deadline")
+    again = snapshot(delegated("crm"), attempt(at=LATER, nth=4), ended, Retried())
+    assert due(move(again)) == [(2, 1, 1, False)]
+    begun = snapshot(delegated("crm"), started(), ended, Retried())
+    assert due(move(begun)) == [(2, 1, 1, True)]
+
+
+def test_an_agent_that_never_answers_is_given_up() -> None:
+    answer = move(snapshot(delegated("crm", "mail"), accepted(1, until=BEFORE), finished(2)))
+    assert isinstance(answer, GiveUp)
+    assert [(step, c.number) for step, c in answer.calls] == [(2, 1)]
+
+
+def test_the_earliest_of_several_times_is_waited_for() -> None:
+    much_later = LATER + timedelta(hours=1)
+    state = snapshot(delegated("a", "b"), accepted(1, until=much_later), attempt(2, at=LATER))
+    answer = move(state)
+    assert isinstance(answer, Sleep)
+    assert answer.until == LATER
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        (snapshot(deadline=BEFORE), "deadline"),
+        (snapshot(collects(event(), id=1), deadline=NOW), "deadline"),
+        (snapshot(*[event()] * 19), "limit"),
+        (snapshot(decided(Delegate(), tokens=1000)), "limit"),
+        (snapshot(decided(Delegate(), tokens=50), budget_tokens=50), "limit"),
+        (snapshot(event("pause"), deadline=BEFORE), "deadline"),
+    ],
+)
+def test_a_task_beyond_its_limits_fails(state: Snapshot, code: str) -> None:
+    answer = move(state)
+    assert isinstance(answer, Finish)
+    assert isinstance(answer.outcome, Failed)
+    assert answer.outcome.code == code
+
+
+def test_a_task_that_is_too_old_fails() -> None:
+    answer = next_move(snapshot(WAITS), now=FOR_EVER, limits=LIMITS)
+    assert isinstance(answer, Finish)
+    assert isinstance(answer.outcome, Failed)
+
+
+def test_what_the_last_step_within_the_limits_completed_is_completed() -> None:
+    state = snapshot(delegated("crm", tokens=1000), collects(finished(), id=1))
+    assert move(state) == Finish(outcome=Completed(result={"id": 1}, by="rule"))
+
+
+def test_a_budget_of_its_own_may_be_larger_than_the_usual_one() -> None:
+    state = snapshot(decided(Delegate(), tokens=1500), budget_tokens=2000)
+    assert move(state) == Ask(attempt=1)
+
+
+def test_limits_count_anew_after_a_retry_by_a_person() -> None:
+    used = [decided(Delegate(), tokens=600)] * 18
+    assert move(snapshot(*used, Failed(reason="limit"), Retried())) == Ask(attempt=1)
+
+
+def test_a_wait_ends_at_the_deadline_at_the_latest() -> None:
+    assert move(snapshot(WAITS, deadline=LATER)) == Sleep(waiting_for="the customer", until=LATER)
+    paused = snapshot(event("pause"), deadline=LATER)
+    assert move(paused) == Sleep(waiting_for="a resume event", until=LATER)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        snapshot(event("pause")),
+        snapshot(event("resume"), event("pause"), event(a=1)),
+        snapshot(delegated("crm"), event("pause")),
+        snapshot(collects(event(), id=1), event("pause")),
+    ],
+)
+def test_a_paused_task_does_nothing(state: Snapshot) -> None:
+    assert move(state) == Sleep(waiting_for="a resume event", until=FOR_EVER)
+
+
+def test_a_resumed_task_goes_on_where_it_was() -> None:
+    pause, resume = event("pause"), event("resume")
+    assert due(move(snapshot(delegated("crm"), pause, resume))) == [(2, 1, 1, False)]
+    waits = Sleep(waiting_for="the customer", until=FOR_EVER)
+    assert move(snapshot(WAITS, pause, resume)) == waits
+    assert move(snapshot(WAITS, pause, event(a=1), resume)) == Ask(attempt=1)
