@@ -1,5 +1,6 @@
 """One call of a decision: whether it may go out, how, and what its outcome means in the journal."""
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,9 +133,16 @@ def _tell(due: DueCall, result: CallResult) -> None:
         "duration_ms": result.duration_ms,
     }
     log.info("agent answered", **told)
-    answer = result.error or orjson.dumps(result.output).decode()
-    block = f"input  {orjson.dumps(due.call.input).decode()}\nanswer {answer}"
-    verbose.info("agent call", **told, block=block)
+    if logging.getLogger(VERBOSE_LOGGER).isEnabledFor(logging.INFO):
+        answer = result.error or _text(result.output)
+        verbose.info("agent call", **told, block=f"input  {_text(due.call.input)}\nanswer {answer}")
+
+
+def _text(value: JsonObject) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return repr(value)  # the journal refuses it, the log shows it
 
 
 def _error(text: str) -> CallResult:

@@ -84,6 +84,8 @@ def store_errors() -> Iterator[None]:
         reason = str(error) or type(error).__name__
         raise StoreUnavailable(f"PostgreSQL can't be reached: {reason}") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        if isinstance(error, ValueError):  # asyncpg's own check of an argument; it has no name
+            raise StoreRejected(f"PostgreSQL can't be given the value: {error}") from error
         raise StoreUnavailable(f"the connection to PostgreSQL broke: {error}") from error
 
 

@@ -85,9 +85,7 @@ def success(**output: JsonValue) -> CallResult:
 
 
 def error(text: str = "broken", *, retryable: bool = False, was_sent: bool = True) -> CallResult:
-    return CallResult(
-        status=CallStatus.ERROR, error=text, retryable=retryable, was_sent=was_sent
-    )
+    return CallResult(status=CallStatus.ERROR, error=text, retryable=retryable, was_sent=was_sent)
 
 
 def accepted() -> CallResult:

@@ -6,8 +6,8 @@ from orchestrator.domain.call import CallResult
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
-from tests.fakes.workers import Feed, kinds, reaches, running_worker, start_worker
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.workers import Feed, kinds, reaches, running_worker, start_worker
 
 KEY = "t/2/1"
 

@@ -10,6 +10,7 @@ from orchestrator.store import history
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
     Stalling,
@@ -20,7 +21,6 @@ from tests.fakes.workers import (
     start_worker,
     task_row,
 )
-from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 
 
 async def test_journaled_decision_is_never_asked_for_again(database: Database, feed: Feed) -> None:

@@ -10,8 +10,8 @@ from orchestrator.domain.ids import TaskId
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, success
-from tests.fakes.workers import Feed, all_reach, bodies, reaches, running_worker, start_worker
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.workers import Feed, all_reach, bodies, reaches, running_worker, start_worker
 
 LONG = timedelta(seconds=60)
 

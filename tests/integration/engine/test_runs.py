@@ -14,8 +14,8 @@ from orchestrator.engine.options import TaskLimits
 from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.scripted_caller import ACCEPTED, Gate, ScriptedCaller, failure, says, success
-from tests.fakes.workers import Feed, bodies, context_of, kinds, reaches, running_worker
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.workers import Feed, bodies, context_of, kinds, reaches, running_worker
 
 TASK = TaskId("t")
 WAITS = Wait(waiting_for="more")

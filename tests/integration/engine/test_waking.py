@@ -12,8 +12,8 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.scripted_caller import ScriptedCaller
-from tests.fakes.workers import Feed, all_reach, reaches, running_worker, task_row
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
+from tests.fakes.workers import Feed, all_reach, reaches, running_worker, task_row
 
 WAITS = Wait(waiting_for="more")
 RARELY = timedelta(seconds=30)

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.context import Context, apply_change, collected, event_change
@@ -22,17 +22,22 @@ CHANGES: st.SearchStrategy[JsonObject] = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(CHANGES, CHANGES)
-def test_a_later_change_wins_and_takes_nothing_else_away(first: JsonObject, then: JsonObject) -> None:
+def test_a_later_change_wins_and_takes_nothing_else_away(
+    first: JsonObject, then: JsonObject
+) -> None:
     context = Context().apply(first).apply(then)
     assert context.collected_data == {
         **_object(first, "collected_data"),
         **_object(then, "collected_data"),
     }
     assert context.event_data == {**_object(first, "event_data"), **_object(then, "event_data")}
-    assert context.current_state == {**{"current_state": "accepted"}, **first, **then}["current_state"]
+    states: JsonObject = {"current_state": "accepted", **first, **then}
+    assert context.current_state == states["current_state"]
 
 
+@settings(max_examples=50)
 @given(st.lists(CHANGES, max_size=6), st.integers(0, 6))
 def test_folding_can_go_on_from_any_stored_context(changes: list[JsonObject], at: int) -> None:
     whole, part = Context(), Context()
@@ -46,6 +51,7 @@ def test_folding_can_go_on_from_any_stored_context(changes: list[JsonObject], at
     assert stored == whole
 
 
+@settings(max_examples=50)
 @given(OBJECTS, st.none() | st.just({}))
 def test_no_change_is_no_change(context: JsonObject, change: JsonObject | None) -> None:
     assert apply_change(context, change) == context

@@ -29,9 +29,7 @@ NOW = BEGAN + timedelta(minutes=10)
 LATER = NOW + timedelta(minutes=1)
 BEFORE = NOW - timedelta(minutes=1)
 
-TASK = Task(
-    key=TaskKey(1), task_id=TaskId("order"), description="Register ACME", created_at=BEGAN
-)
+TASK = Task(key=TaskKey(1), task_id=TaskId("order"), description="Register ACME", created_at=BEGAN)
 
 
 def snapshot(
@@ -74,9 +72,7 @@ def finished(
     agent: str = "crm",
     **fields: Any,
 ) -> CallFinished:
-    return CallFinished(
-        step=Seq(step), call=number, agent=AgentId(agent), status=status, **fields
-    )
+    return CallFinished(step=Seq(step), call=number, agent=AgentId(agent), status=status, **fields)
 
 
 def accepted(number: int = 1, **fields: Any) -> CallFinished:

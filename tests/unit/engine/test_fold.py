@@ -35,9 +35,7 @@ def test_each_message_is_a_step_in_order() -> None:
     assert [s.body.kind for s in steps] == ["event", "event"]
     assert steps[0].change == {"event_data": {"a": 1}}
     assert steps[1].change == {"event_data": {"id": 2}, "collected_data": {"id": 2}}
-    assert steps[0].body == EventApplied(
-        event_type="data", payload={"a": 1}, source="events/0/1"
-    )
+    assert steps[0].body == EventApplied(event_type="data", payload={"a": 1}, source="events/0/1")
 
 
 def test_no_messages_are_no_steps() -> None:

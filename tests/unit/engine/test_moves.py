@@ -40,12 +40,8 @@ FOR_EVER = BEGAN + timedelta(seconds=1) + LIMITS.max_age
 """When a task that waits for an event alone is looked at again: its age limit."""
 
 
-def move(state: Snapshot, **limits: int) -> Move:
-    return next_move(state, now=NOW, limits=TaskLimits(**{**_fields(LIMITS), **limits}))
-
-
-def _fields(limits: TaskLimits) -> dict[str, object]:
-    return {name: getattr(limits, name) for name in ("max_steps", "max_tokens", "max_age")}
+def move(state: Snapshot) -> Move:
+    return next_move(state, now=NOW, limits=LIMITS)
 
 
 def due(answer: Move) -> list[tuple[int, int, int, bool]]:
