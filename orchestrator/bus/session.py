@@ -35,7 +35,7 @@ POLL_MS, UNSETTLED_POLL_MS = 200, 20
 """How long a poll waits: for messages alone; while something else waits too."""
 GAP_RECHECK_SECONDS = 5.0
 SILENT_SECONDS = 5.0
-"""Fetches that are not answered for so long, ten times what Kafka holds one, say that it is away."""
+"""Fetches without an answer for ten times as long as Kafka holds one say that it is away."""
 
 
 class Session:

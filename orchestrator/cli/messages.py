@@ -133,6 +133,8 @@ def _addressed(document: JsonObject) -> Outgoing:
     if key is not None and not isinstance(key, str):
         raise ValueError("key: expected a text")
     topic = _topic(document["topic"])
+    if key is None and document.get("raw", "") is None:
+        raise ValueError("expected a key or a value: Kafka takes no message without both")
     if "raw" in document:
         return Outgoing(topic=topic, key=key, value=_raw(document["raw"]), task_id=key)
     value = document["value"]

@@ -122,7 +122,7 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
 
 
 @app.command()
-def event(
+def event(  # noqa: PLR0913 - each is an option of the command
     task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task's id.")],
     *,
     event_type: Annotated[
@@ -132,16 +132,32 @@ def event(
     event_id: Annotated[
         str | None, typer.Option(help="The same id a second time changes nothing.")
     ] = None,
+    call: Annotated[
+        str | None,
+        typer.Option(metavar="STEP/CALL", help="Which agent call --data is the late result of."),
+    ] = None,
+    error: Annotated[
+        str | None, typer.Option(help="With --call: why that agent call failed.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a task."""
-    fields: JsonObject = {
-        "task_id": task_id,
-        "event_type": event_type,
-        "event_id": event_id,
-        "event_data": _fields(data, "--data"),
-    }
+    values = _fields(data, "--data")
+    fields: JsonObject = {"task_id": task_id, "event_type": event_type, "event_id": event_id}
+    fields |= {"event_data": values} if call is None else _late_result(call, values, error=error)
     _send_one(_checked(event_message, fields), as_json=as_json)
+
+
+def _late_result(call: str, output: JsonObject, *, error: str | None) -> JsonObject:
+    step, slash, number = call.partition("/")
+    if not (slash and step.isdecimal() and number.isdecimal()):
+        raise typer.BadParameter(
+            f"expected STEP/CALL, such as 2/1; got {call!r}", param_hint="--call"
+        )
+    outcome: JsonObject = {"status": "success", "output": output}
+    if error is not None:
+        outcome = {"status": "error", "error_message": error}
+    return {"event_type": "agent_result", "step": int(step), "call": int(number), **outcome}
 
 
 def _fields(pairs: list[str] | None, option: str) -> JsonObject:

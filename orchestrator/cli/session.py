@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator.domain.errors import InvalidSettings
 from orchestrator.settings import Need, Settings, load_settings
 from orchestrator.store.database import Database
 from orchestrator.telemetry.logs import LogOptions, configure_logs
@@ -26,7 +27,10 @@ def settings_for(*needs: Need) -> Settings:
     Raises:
         InvalidSettings: one of them is missing or wrong.
     """
-    settings = load_settings({**dev_addresses(), **os.environ}, needs=needs)
+    try:
+        settings = load_settings({**dev_addresses(), **os.environ}, needs=needs)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{error}{_hint(str(error))}") from error
     if settings.logs.level == "debug":
         configure_logs(settings.logs)
     else:
@@ -42,6 +46,13 @@ def dev_addresses() -> dict[str, str]:
         return {}
     lines = DEV_ADDRESSES.read_text(encoding="utf-8").splitlines()
     return {name: value for name, _, value in (line.partition("=") for line in lines)}
+
+
+def _hint(problems: str) -> str:
+    """What a newcomer most likely forgot, where an address is missing and no dev stack runs."""
+    if "is missing" not in problems or DEV_ADDRESSES.is_file():
+        return ""
+    return "\nor start `orchestrator dev` in this folder: commands find it by themselves"
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

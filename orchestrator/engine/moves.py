@@ -118,7 +118,9 @@ def _exceeded(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Faile
     task = snapshot.task
     run = snapshot.current_run
     if task.deadline is not None and now >= task.deadline:
-        return Failed(code="deadline", reason=f"not done by its deadline {task.deadline:%c} UTC")
+        return Failed(
+            code="deadline", reason=f"not done by its deadline {task.deadline.isoformat()}"
+        )
     began = run[0].at if run and run[0].at is not None else task.created_at
     if now >= began + limits.max_age:
         return Failed(code="limit", reason=f"not done within {limits.max_age}")

@@ -18,12 +18,16 @@ import orjson
 
 from orchestrator.domain.errors import (
     InvalidSettings,
+    NotAllowed,
     SchemaMismatch,
     StoreRejected,
     StoreUnavailable,
 )
 
 Row = asyncpg.Record
+
+DENIED = "42501"
+"""SQLSTATE of a role that may not do this."""
 
 REFUSED_CLASSES = ("22", "23", "54")
 """SQLSTATE classes of a value that will never be taken: bad data, a constraint, a limit."""
@@ -76,6 +80,11 @@ def store_errors() -> Iterator[None]:
             raise SchemaMismatch(
                 f"the database has not the schema of this release ({error}): "
                 "run `orchestrator migrate`"
+            ) from error
+        if state == DENIED:
+            raise NotAllowed(
+                f"PostgreSQL does not allow this: {error}; grant it, or use another role in "
+                "DATABASE_URL"
             ) from error
         if state.startswith("42"):
             raise  # a wrong statement is a bug of ours: never retried

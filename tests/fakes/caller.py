@@ -1,115 +1,112 @@
-"""A caller whose agents do what a test wrote down, and that counts what reached them."""
+"""Agents inside the test: they do what it wrote down, and count what was asked of them."""
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.domain.agent import Agent, Effects
+from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.ids import AgentId, Epoch, TaskId, idempotency_key
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.ids import AgentId, Epoch, idempotency_key
 
-Behaviour = CallResult | Exception | Callable[[CallRequest], Awaitable[CallResult]]
+Behaviour = Callable[[CallRequest, int], Awaitable[CallResult]]
+"""What an agent does with a request that reaches it for the n-th time (from 1) under its key."""
 
 
 class ScriptedCaller:
-    """Agents that honour the idempotency key: a success is given again, not done again.
+    """Answers for every agent; several workers may share it, as they share agents."""
 
-    An agent goes through its behaviours one a send and keeps to the last; without any it succeeds
-    with nothing to say.
-    """
-
-    def __init__(self) -> None:
-        self.requests: list[CallRequest] = []
+    def __init__(self, **behaviours: Behaviour) -> None:
+        """By agent; an agent that is not named succeeds with an empty output."""
+        self.behaviours: dict[str, Behaviour] = dict(behaviours)
+        self.statuses: dict[str, CallResult | None] = {}
+        """What `status` says, by idempotency key; nobody knows the others."""
         self.sends: Counter[str] = Counter()
-        """By idempotency key."""
         self.effects: Counter[str] = Counter()
-        self.asked_status: Counter[str] = Counter()
-        self.statuses: dict[AgentId, CallResult | None] = {}
-        """What agents say of a call that may have been made."""
-        self.most_at_once = 0
-        self._at_once = 0
-        self._answers: dict[str, CallResult] = {}
-        self._behaviours: defaultdict[AgentId, list[Behaviour]] = defaultdict(list)
-        self._sends_of: Counter[AgentId] = Counter()
-        self._epochs: dict[TaskId, Epoch] = {}
-
-    def on(self, agent: str, *behaviours: Behaviour) -> None:
-        self._behaviours[AgentId(agent)] = list(behaviours)
-        self._sends_of[AgentId(agent)] = 0
-
-    def sends_of(self, agent: str) -> int:
-        return self._sends_of[AgentId(agent)]
+        """Effects of an agent that honours the key: one for each call that succeeded."""
+        self.asked: Counter[str] = Counter()
+        """Questions for a call's status."""
+        self.epochs: dict[str, list[Epoch]] = defaultdict(list)
+        self.under_way = 0
+        self.most_under_way = 0
 
     async def call(self, request: CallRequest) -> CallResult:
-        key = _key(request)
-        before = self._epochs.get(request.task_id, Epoch(0))
-        assert request.epoch >= before, f"{key}: epoch {request.epoch} after {before}"
-        self._epochs[request.task_id] = request.epoch
-        self.requests.append(request)
+        key = key_of(request)
         self.sends[key] += 1
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self.epochs[key].append(request.epoch)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
         try:
-            return await self._answer(request, key)
+            result = await self._behaviour(request)(request, self.sends[key])
         finally:
-            self._at_once -= 1
-
-    async def status(self, request: CallRequest) -> CallResult | None:
-        self.asked_status[_key(request)] += 1
-        return self.statuses.get(request.agent.id)
-
-    async def _answer(self, request: CallRequest, key: str) -> CallResult:
-        if key in self._answers:
-            return self._answers[key]
-        behaviours = self._behaviours[request.agent.id] or [success()]
-        number = min(self._sends_of[request.agent.id], len(behaviours) - 1)
-        self._sends_of[request.agent.id] += 1
-        behaviour = behaviours[number]
-        if isinstance(behaviour, Exception):
-            raise behaviour
-        result = behaviour if isinstance(behaviour, CallResult) else await behaviour(request)
+            self.under_way -= 1
         if result.status is CallStatus.SUCCESS:
-            self._answers[key] = result
-            self.effects[key] += 1
+            self.effects[key] = 1
         return result
 
+    async def status(self, request: CallRequest) -> CallResult | None:
+        self.asked[key_of(request)] += 1
+        return self.statuses.get(key_of(request))
 
-def _key(request: CallRequest) -> str:
+    def _behaviour(self, request: CallRequest) -> Behaviour:
+        return self.behaviours.get(request.agent.id, says())
+
+
+def key_of(request: CallRequest) -> str:
     return idempotency_key(request.task_id, step=request.step, call=request.call)
 
 
-def success(**output: JsonValue) -> CallResult:
-    return CallResult(status=CallStatus.SUCCESS, output=output, duration_ms=1)
+def success(**output: Any) -> CallResult:
+    return CallResult(status=CallStatus.SUCCESS, output=output)
 
 
-def error(text: str = "broken", *, retryable: bool = False, was_sent: bool = True) -> CallResult:
-    return CallResult(status=CallStatus.ERROR, error=text, retryable=retryable, was_sent=was_sent)
+def failure(error: str = "busy", *, retryable: bool = True, **more: Any) -> CallResult:
+    """An error that may pass; `more` are fields of `CallResult`."""
+    return CallResult(status=CallStatus.ERROR, error=error, retryable=retryable, **more)
 
 
-def accepted() -> CallResult:
-    return CallResult(status=CallStatus.ACCEPTED)
+ACCEPTED = CallResult(status=CallStatus.ACCEPTED)
 
 
-def after(event: asyncio.Event, result: CallResult) -> Behaviour:
-    """The result, but not before the event."""
+def says(*results: CallResult) -> Behaviour:
+    """These in turn, then the last one again and again; success without any."""
+    script = results or (success(),)
 
-    async def answer(_: CallRequest) -> CallResult:
-        await event.wait()
-        return result
+    async def answer(_request: CallRequest, time: int) -> CallResult:
+        return script[min(time, len(script)) - 1]
 
     return answer
 
 
-def agent(agent_id: str, *fields: str, effects: Effects = "idempotent") -> Agent:
-    """An agent that can add these fields."""
-    properties: JsonObject = {name: {} for name in fields}
+class Gate:
+    """An agent that takes a call in and answers it when the test opens the gate."""
+
+    def __init__(self, result: CallResult | None = None) -> None:
+        self.result = result or success()
+        self.entered = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    async def __call__(self, _request: CallRequest, _time: int) -> CallResult:
+        self.entered.set()
+        await self.opened.wait()
+        return self.result
+
+
+def agent(name: str, *fields: str, **changes: Any) -> Agent:
+    """An agent that can add these fields to a task's data."""
     return Agent(
-        id=AgentId(agent_id),
-        name=agent_id,
-        description=f"The agent {agent_id}.",
-        endpoint="http://agent.invalid",
-        output_schema={"type": "object", "properties": properties},
-        effects=effects,
+        id=AgentId(name),
+        name=name,
+        description=f"The agent {name}.",
+        endpoint=f"http://{name}.invalid",
+        output_schema={"type": "object", "properties": {f: {} for f in fields}},
+        **changes,
     )
+
+
+AGENTS: Sequence[Agent] = (
+    agent("crm", "customer_id"),
+    agent("billing", "invoice_id"),
+    agent("mail", "sent", effects="at_most_once", status_url="http://mail.invalid/status"),
+)

@@ -1,67 +1,69 @@
 """A planner that says what a test wrote down, and remembers what it was asked."""
 
-import inspect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from orchestrator.domain.call import Call
-from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Usage, Wait
-from orchestrator.domain.ids import AgentId, Seq, TaskId
+from orchestrator.domain.decision import Complete, Decision, Delegate, Turn
+from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import AttemptFailed, Decided
 
-Line = Turn | Exception | Callable[[Snapshot], Turn | Awaitable[Turn]]
-"""One answer: a turn, an error to raise, or a function of the snapshot."""
+Answer = Turn | Decision | Exception | Callable[[Snapshot], Awaitable["Turn | Decision"]]
+"""What it says in one turn; a coroutine function may wait for something first."""
 
 
 class ScriptedPlanner:
-    """Each task goes through the lines from the first on; who asks beyond the last is an error."""
+    """Answers by what the task's journal already holds of its answers.
 
-    def __init__(self, *lines: Line) -> None:
-        self._lines = lines
-        self._own: dict[TaskId, tuple[Line, ...]] = {}
-        self.snapshots: list[Snapshot] = []
-        self.asks: Counter[tuple[TaskId, Seq]] = Counter()
-        """How often it was asked after which step of which task."""
+    So a task that goes on elsewhere is answered as a model would answer it, however often it was
+    asked before. Several workers may share it.
+    """
 
-    def script(self, task_id: str, *lines: Line) -> None:
-        """Lines for one task alone."""
-        self._own[TaskId(task_id)] = lines
-
-    def asked(self, task_id: str) -> int:
-        return sum(n for (task, _), n in self.asks.items() if task == task_id)
+    def __init__(
+        self, *script: Answer, by_task: dict[str, tuple[Answer, ...]] | None = None
+    ) -> None:
+        """`script` is for every task that has none of its own in `by_task`."""
+        self.script = script
+        self._by_task = by_task or {}
+        self.asks: Counter[tuple[TaskId, int]] = Counter()
+        """By task and number of decisions in its journal."""
+        self.snapshots: dict[str, list[Snapshot]] = defaultdict(list)
 
     async def plan(self, snapshot: Snapshot) -> Turn:
         task_id = snapshot.task.task_id
-        lines, number = self._own.get(task_id, self._lines), self.asked(task_id)
-        self.snapshots.append(snapshot)
-        self.asks[task_id, snapshot.seq] += 1
-        assert number < len(lines), f"{task_id} asks a time too often, after step {snapshot.seq}"
-        line = lines[number]
-        if isinstance(line, Exception):
-            raise line
-        if isinstance(line, Turn):
-            return line
-        said = line(snapshot)
-        return await said if inspect.isawaitable(said) else said
+        decisions = [s.body for s in snapshot.steps if isinstance(s.body, Decided)]
+        failures = [s.body for s in snapshot.steps if is_model_failure(s.body)]
+        self.asks[task_id, len(decisions)] += 1
+        self.snapshots[task_id].append(snapshot)
+        script = self._by_task.get(task_id, self.script)
+        answer = script[len(decisions) + len(failures)]
+        if isinstance(answer, Exception):
+            raise answer
+        said = await answer(snapshot) if callable(answer) else answer
+        return said if isinstance(said, Turn) else Turn(decision=said)
+
+    @property
+    def repeated(self) -> dict[tuple[TaskId, int], int]:
+        """What it was asked more than once without a new decision in the journal."""
+        return {ask: times for ask, times in self.asks.items() if times > 1}
 
 
-def delegate(*agents: str, tokens: int = 0, **values: JsonObject) -> Turn:
-    """Calls of these agents side by side; `values` are their inputs by agent."""
-    calls = tuple(
-        Call(number=n, agent=AgentId(agent), input=values.get(agent, {}))
-        for n, agent in enumerate(agents, 1)
+def is_model_failure(body: Any) -> bool:
+    return isinstance(body, AttemptFailed) and body.step is None
+
+
+def delegate(*agents: str, **input: Any) -> Delegate:  # noqa: A002 - the contract's own word
+    """One call to each of these agents, all with the same input."""
+    return Delegate(
+        calls=tuple(
+            Call(number=number, agent=AgentId(agent), input=dict(input))
+            for number, agent in enumerate(agents, 1)
+        )
     )
-    return Turn(decision=Delegate(calls=calls), usage=Usage(input_tokens=tokens))
 
 
-def wait(waiting_for: str = "the customer", **fields: object) -> Turn:
-    return Turn(decision=Wait(waiting_for=waiting_for, **fields))  # type: ignore[arg-type]
-
-
-def complete(**result: object) -> Turn:
-    return Turn(decision=Complete(result=dict(result)))  # type: ignore[arg-type]
-
-
-def fail(reason: str = "can't be done") -> Turn:
-    return Turn(decision=Fail(reason=reason))
+def complete(result: JsonObject | None = None) -> Complete:
+    return Complete(result=result or {})

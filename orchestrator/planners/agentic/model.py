@@ -33,7 +33,7 @@ _SINGLE_CALL_MODELS = re.compile(r"^o\d")
 
 
 class LeanChatOpenAI(ChatOpenAI):
-    """`ChatOpenAI` that costs the same CPU for a long conversation as for a short one.
+    """`ChatOpenAI` whose CPU hardly grows with the conversation.
 
     The SDK walks every message of its typed parameters, 0.2 ms each; what goes out as
     `extra_body` it leaves alone, and the bytes on the wire are the same.

@@ -1,52 +1,58 @@
+"""When a failed call is tried again: within which bounds, at the peer's wish, and when not."""
+
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
 
+POLICY = RetryPolicy(max_attempts=5, base_seconds=0.5, cap_seconds=60.0)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-POLICY = RetryPolicy(max_attempts=4, base_seconds=1.0, cap_seconds=3.0)
+chances = st.floats(0.0, 1.0, exclude_max=True)
 
 
-def at(attempt: int, *, retry_after: float | None = None, random: float = 1.0) -> datetime | None:
-    return POLICY.next_attempt_at(
-        attempt, now=NOW, retry_after_seconds=retry_after, random=lambda: random
-    )
+def almost_one() -> float:
+    return 0.999999
 
 
-def seconds(attempt: int, *, retry_after: float | None = None, random: float = 1.0) -> float:
-    when = at(attempt, retry_after=retry_after, random=random)
-    assert when is not None
-    return (when - NOW).total_seconds()
+@pytest.mark.parametrize(
+    ("attempt", "ceiling"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 32.0), (8, 60.0), (30, 60.0)]
+)
+def test_the_ceiling_doubles_with_each_attempt_up_to_the_cap(attempt: int, ceiling: float) -> None:
+    delay = POLICY.delay_seconds(attempt, retry_after_seconds=None, random=almost_one)
+    assert delay == pytest.approx(ceiling, rel=1e-5)
 
 
-def test_the_delay_doubles_up_to_the_cap() -> None:
-    assert [seconds(n) for n in (1, 2, 3)] == [1.0, 2.0, 3.0]
+@given(attempt=st.integers(1, 1000), chance=chances)
+def test_jitter_spreads_over_the_whole_interval(attempt: int, chance: float) -> None:
+    ceiling = min(60.0, 0.5 * 2.0 ** (attempt - 1))
+    delay = POLICY.delay_seconds(attempt, retry_after_seconds=None, random=lambda: chance)
+    assert delay == pytest.approx(chance * ceiling)
+    assert 0.0 <= delay <= ceiling
 
 
-def test_full_jitter_spreads_over_the_whole_interval() -> None:
-    assert seconds(2, random=0.0) == 0.0
-    assert seconds(2, random=0.5) == 1.0
+@given(wish=st.floats(0.0, MAX_RETRY_AFTER_SECONDS), chance=chances, attempt=st.integers(1, 9))
+def test_nobody_comes_back_before_the_time_that_the_peer_named(
+    wish: float, chance: float, attempt: int
+) -> None:
+    delay = POLICY.delay_seconds(attempt, retry_after_seconds=wish, random=lambda: chance)
+    assert wish <= delay <= wish + POLICY.base_seconds
 
 
-def test_the_last_attempt_is_the_last() -> None:
-    assert at(4) is None
-    assert at(5, retry_after=1.0) is None
+@pytest.mark.parametrize(("wish", "taken"), [(-5.0, 0.0), (1e9, MAX_RETRY_AFTER_SECONDS)])
+def test_an_absurd_wish_is_brought_within_bounds(wish: float, taken: float) -> None:
+    delay = POLICY.delay_seconds(1, retry_after_seconds=wish, random=lambda: 0.0)
+    assert delay == taken
 
 
-def test_a_peers_own_wish_is_never_undercut() -> None:
-    assert seconds(1, retry_after=30.0, random=0.0) == 30.0
-    assert seconds(1, retry_after=30.0, random=1.0) == 31.0
+def test_a_failed_attempt_is_followed_by_the_next() -> None:
+    at = POLICY.next_attempt_at(4, now=NOW, retry_after_seconds=10.0, random=lambda: 0.5)
+    assert at == NOW + timedelta(seconds=10.25)
 
 
-@given(st.floats(allow_nan=False), st.floats(0, 1))
-def test_a_foolish_wish_is_bounded(wish: float, random: float) -> None:
-    assert 0 <= seconds(1, retry_after=wish, random=random) <= MAX_RETRY_AFTER_SECONDS + 1
-
-
-@given(st.integers(1, 3), st.floats(0, 1))
-def test_no_delay_is_longer_than_the_cap(attempt: int, random: float) -> None:
-    when = at(attempt, random=random)
-    assert when is not None
-    assert NOW <= when <= NOW + timedelta(seconds=3)
+@pytest.mark.parametrize("attempt", [5, 6])
+def test_nothing_follows_the_last_attempt(attempt: int) -> None:
+    at = POLICY.next_attempt_at(attempt, now=NOW, retry_after_seconds=1.0, random=lambda: 0.5)
+    assert at is None
