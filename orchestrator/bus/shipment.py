@@ -95,8 +95,9 @@ async def _pack(
         part = packed.get(place)
         if part is None:
             part = packed[place] = _Packed(batch=producer.create_batch())
+        size = message.size
         # Once one message did not fit, no later one of the partition may go before it.
-        if place in full or (part.rows and part.size + message.size > max_bytes):
+        if place in full or (part.rows and part.size + size > max_bytes):
             full.add(place)
             left.add(message.row)
             continue
@@ -108,7 +109,7 @@ async def _pack(
             left.add(message.row)
             continue
         part.rows.append(message.row)
-        part.size += message.size
+        part.size += size
     return {place: part for place, part in packed.items() if part.rows}, left
 
 

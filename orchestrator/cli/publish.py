@@ -122,7 +122,7 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
 
 
 @app.command()
-def event(  # noqa: PLR0913 - each is an option of the command
+def event(  # noqa: PLR0913 # sizes: each is an option of the command line
     task_id: Annotated[str, typer.Argument(metavar="TASK_ID", help="The task's id.")],
     *,
     event_type: Annotated[

@@ -141,7 +141,7 @@ def _end(snapshot: Snapshot, limits: TaskLimits) -> datetime:
 
 
 def _is_paused(snapshot: Snapshot) -> bool:
-    for step in reversed(snapshot.steps):
+    for step in reversed(snapshot.current_run):
         if isinstance(step.body, EventApplied) and step.body.event_type in (PAUSE, RESUME):
             return step.body.event_type == PAUSE
     return False

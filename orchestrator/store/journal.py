@@ -60,12 +60,15 @@ class Written:
 JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
-                         $6::bigint[], $7::text[], $8::timestamptz[], $9::text[])
-    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason)
+                         $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[])
+    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows)
 ), locked AS MATERIALIZED (
-    SELECT id, epoch FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
+    SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
+    -- A server that forgot its last commits (a restore, a failover) must not get a journal with a
+    -- hole: what would follow a step that is not there is refused like a stale owner's.
     SELECT e.* FROM entry e JOIN locked l ON l.id = e.task AND l.epoch = e.epoch
+                                         AND l.seq >= e.follows
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, change, epoch)
     SELECT s.task, s.seq, s.kind, s.body::jsonb, s.change::jsonb, o.epoch
@@ -156,5 +159,6 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [key for key, _, _ in applied],
         [message for _, message, _ in applied],
         [seq for _, _, seq in applied],
+        [e.seq - len(e.steps) for e in entries],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

@@ -97,6 +97,18 @@ def _add_suppressed(_logger: object, _method: str, event: EventDict) -> EventDic
     return event
 
 
+class _Sink:
+    """Writes our own lines at once: a `LogRecord` for each would take longer than all the rest."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, _logger: object, _method: str, line: EventDict) -> EventDict:
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+        raise structlog.DropEvent
+
+
 def _is_console(options: LogOptions, stream: TextIO) -> bool:
     return options.format == "console" or (options.format == "auto" and stream.isatty())
 
@@ -113,18 +125,14 @@ def configure_logs(options: LogOptions, *, stream: TextIO | None = None) -> None
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    is_console = _is_console(options, stream)
+    render = console_renderers(stream) if is_console else json_renderers()
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[structlog.stdlib.filter_by_level, *shared, *render, _Sink(stream)],
         wrapper_class=BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    is_console = _is_console(options, stream)
-    render = console_renderers(stream) if is_console else json_renderers()
     handler = logging.StreamHandler(stream)
     handler.addFilter(RateFilter())
     handler.setFormatter(

@@ -1,8 +1,10 @@
 """Services to break: two agents of which the second needs what the first one adds."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+import pytest
 import pytest_asyncio
 
 from tests.fakes.agent import Behaviour, FakeAgent, ok
@@ -11,7 +13,8 @@ from tests.fakes.invariants import check_all, total
 from tests.fakes.llm import FakeLlm
 from tests.fakes.observer import Observer
 from tests.fakes.worker_process import WorkerProcess
-from tests.fixtures.service import Service
+from tests.fixtures.servers import KafkaServer, PostgresServer
+from tests.fixtures.service import Service, new_service
 from tests.fixtures.service import service as service  # a fixture
 
 WORDS = "Register the customer ACME and open an account"
@@ -68,6 +71,24 @@ class Office:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def office(service: Service) -> Office:
+    """Of the test's own."""
+    return await furnished(service)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def shared_office(
+    kafka: KafkaServer,
+    postgres: PostgresServer,
+    database_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Office]:
+    """Broken once, for all tests of a file that look at what came of it."""
+    folder = tmp_path_factory.mktemp("shared")
+    async with new_service(kafka, postgres, template=database_template, folder=folder) as service:
+        yield await furnished(service)
+
+
+async def furnished(service: Service) -> Office:
     customer, account = {"customer_id": "C-1"}, {"account_number": "A-1"}
     return Office(
         service=service,

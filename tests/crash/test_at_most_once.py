@@ -1,62 +1,76 @@
 """An agent that must never be called twice: after a crash its status URL is asked, else a person."""
 
+from dataclasses import dataclass
+
 import pytest_asyncio
 
 from tests.crash.conftest import Office, slow
 from tests.fakes.agent import FakeAgent, ok
-from tests.fakes.worker_process import WorkerProcess
 
-WORDS = "Wire the money of the customer ACME"
-OUTPUT = {"receipt": "R-1"}
+WORDS = "Do it for the customer ACME"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def bank(office: Office) -> FakeAgent:
-    bank = await office.service.agent("bank", needs=["name"], adds=OUTPUT)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """Each agent got a call (task `t-<its name>`), and the worker that made it was killed."""
+
+    office: Office
+    forgetful: FakeAgent
+    """Its status URL knows of no call."""
+    mindful: FakeAgent
+    """Its status URL knows the outcome."""
+
+
+async def once(office: Office, name: str) -> FakeAgent:
+    adds = {name: "done"}
+    agent = await office.service.agent(name, needs=["name"], adds=adds)
     office.service.declare(
-        "bank",
-        bank.url,
+        name,
+        agent.url,
         needs=["name"],
-        adds=list(OUTPUT),
+        adds=list(adds),
         effects="at_most_once",
-        status_url=f"{bank.url}/status/{{key}}",
+        status_url=f"{agent.url}/status/{{key}}",
     )
-    return bank
+    agent.will(slow(adds, seconds=5))
+    return agent
 
 
-async def killed_in_the_middle(office: Office, bank: FakeAgent) -> WorkerProcess:
-    """The bank got the call, and nobody is left who waits for its answer; the next worker."""
-    bank.will(slow(OUTPUT, seconds=5))
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def broken(shared_office: Office) -> Broken:
+    office = shared_office
+    made = Broken(
+        office=office,
+        forgetful=await once(office, "forgetful"),
+        mindful=await once(office, "mindful"),
+    )
+    made.mindful.status = ok({"mindful": "done"})
     first = await office.worker("first").start()
-    await office.observer.task("t", WORDS, "receipt")
-    await bank.wait_for_sends(1)
+    for name, agent in (("forgetful", made.forgetful), ("mindful", made.mindful)):
+        await office.observer.task(f"t-{name}", WORDS, name)
+        await agent.wait_for_sends(1)
     await first.kill()
-    return await office.worker("second").start()
+    await office.worker("second").start()
+    return made
 
 
-async def test_an_at_most_once_agent_is_called_once_and_a_person_decides(
-    office: Office, bank: FakeAgent
-) -> None:
-    await killed_in_the_middle(office, bank)
+async def test_an_at_most_once_agent_is_called_once_and_a_person_decides(broken: Broken) -> None:
+    observer = broken.office.observer
+    row = await observer.reached("t-forgetful", "waiting")
+    assert row["reason"].startswith("a person: whether call ")
+    assert list(broken.forgetful.sends.values()) == [1]
+    (key,) = broken.forgetful.sends
+    _, step, call = key.split("/")
 
-    row = await office.observer.reached("t", "waiting")
+    answer = {"step": int(step), "call": int(call), "output": {"forgetful": "done"}}
+    await observer.event("t-forgetful", event_type="agent_result", status="success", **answer)
 
-    assert row["reason"].startswith("a person: whether call 2/1 of agent 'bank' took effect")
-    assert bank.sends == {"t/2/1": 1}
-    await office.observer.event(
-        "t", event_type="agent_result", step=2, call=1, status="success", output=OUTPUT
-    )
-    await office.observer.reached("t", "completed")
-    assert bank.sends == {"t/2/1": 1}
+    await observer.reached("t-forgetful", "completed")
+    assert list(broken.forgetful.sends.values()) == [1]
 
 
-async def test_an_at_most_once_agent_that_knows_the_call_spares_the_person(
-    office: Office, bank: FakeAgent
-) -> None:
-    bank.status = ok(OUTPUT)
+async def test_an_at_most_once_agent_that_knows_the_call_spares_the_person(broken: Broken) -> None:
+    row = await broken.office.observer.reached("t-mindful", "completed")
 
-    await killed_in_the_middle(office, bank)
-
-    row = await office.observer.reached("t", "completed")
-    assert row["context"]["collected_data"] == OUTPUT
-    assert bank.sends == {"t/2/1": 1}
+    assert row["context"]["collected_data"] == {"mindful": "done"}
+    assert list(broken.mindful.sends.values()) == [1]

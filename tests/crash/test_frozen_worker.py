@@ -1,14 +1,43 @@
 """A worker that stands still past its lease and comes back has nothing left to say."""
 
+from dataclasses import dataclass
+
+import pytest_asyncio
+
 from tests.crash.conftest import Office
 from tests.fakes.bus import until
-from tests.fakes.worker_process import WorkerProcess
-
-ANEW = "worker was given up by the others, it begins anew"
 
 
-async def frozen_past_its_lease(office: Office) -> tuple[WorkerProcess, list[str]]:
-    """It was in the middle of many prompts and calls; all of its tasks were done by another."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What there was at a moment."""
+
+    steps: int
+    requests: int
+    """That agents received, whatever became of them."""
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comeback:
+    """Frozen in the middle of many prompts and calls; all of its tasks were done by another."""
+
+    office: Office
+    tasks: list[str]
+    before: Seen
+    after: Seen
+    """It is thawed, has joined anew, and is ready."""
+
+
+async def seen(office: Office) -> Seen:
+    (row,) = await office.observer.rows("SELECT count(*) AS steps FROM steps")
+    requests = len(office.crm.received) + len(office.accounts.received)
+    return Seen(steps=row["steps"], requests=requests, prompts=len(office.llm.prompts))
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def comeback(shared_office: Office) -> Comeback:
+    office = shared_office
     office.llm.think_seconds = 0.3
     first = await office.worker("first").start()
     tasks = await office.publish(40)
@@ -16,43 +45,30 @@ async def frozen_past_its_lease(office: Office) -> tuple[WorkerProcess, list[str
     first.freeze()
     await office.worker("second").start()
     await office.observer.completed(*tasks, seconds=60)
-    return first, tasks
-
-
-async def test_a_frozen_worker_that_comes_back_writes_nothing(office: Office) -> None:
-    first, tasks = await frozen_past_its_lease(office)
-    (before,) = await office.observer.rows("SELECT count(*) AS steps FROM steps")
-
+    before = await seen(office)
     first.thaw()
-
-    await first.will_say(ANEW)
+    await first.will_say("worker was given up by the others, it begins anew")
     await until(first.is_ready, what="readiness")
-    (after,) = await office.observer.rows("SELECT count(*) AS steps FROM steps")
-    assert after["steps"] == before["steps"]
-    await office.check(*tasks)
+    return Comeback(office=office, tasks=tasks, before=before, after=await seen(office))
 
 
-async def test_a_frozen_worker_that_comes_back_sends_nothing(office: Office) -> None:
-    first, tasks = await frozen_past_its_lease(office)
-    calls = [len(agent.received) for agent in (office.crm, office.accounts)]
-    prompts = len(office.llm.prompts)
-
-    first.thaw()
-
-    await first.will_say(ANEW)
-    await until(first.is_ready, what="readiness")
-    assert [len(agent.received) for agent in (office.crm, office.accounts)] == calls
-    assert len(office.llm.prompts) == prompts
-    await office.check(*tasks)
+async def test_a_frozen_worker_that_comes_back_writes_nothing(comeback: Comeback) -> None:
+    assert comeback.after.steps == comeback.before.steps
 
 
-async def test_a_frozen_worker_that_comes_back_works_again(office: Office) -> None:
-    first, tasks = await frozen_past_its_lease(office)
-    first.thaw()
-    await first.will_say(ANEW)
-    await until(first.is_ready, what="readiness")
+async def test_a_frozen_worker_that_comes_back_sends_nothing(comeback: Comeback) -> None:
+    assert comeback.after.requests == comeback.before.requests
+    assert comeback.after.prompts == comeback.before.prompts
 
+
+async def test_everything_holds_after_a_worker_was_frozen(comeback: Comeback) -> None:
+    await comeback.office.check(*comeback.tasks)
+
+
+async def test_a_frozen_worker_that_comes_back_works_again(comeback: Comeback) -> None:
+    office = comeback.office
     assert await office.service.workers[1].stop() == 0
+
     await office.observer.task("next", "Register the customer ACME", "customer_id")
 
-    await office.check(*tasks, "next")
+    await office.check(*comeback.tasks, "next")

@@ -79,6 +79,16 @@ def says(*results: CallResult) -> Behaviour:
     return answer
 
 
+def takes(seconds: float, result: CallResult | None = None) -> Behaviour:
+    """An agent that works for a while."""
+
+    async def answer(_request: CallRequest, _time: int) -> CallResult:
+        await asyncio.sleep(seconds)
+        return result or success()
+
+    return answer
+
+
 class Gate:
     """An agent that takes a call in and answers it when the test opens the gate."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.agents.agent import Caller
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.context import Context
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import TaskId, WorkerId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.retry import RetryPolicy
@@ -182,8 +183,10 @@ async def running_worker(
 class Stalling(Database):
     """A database that a worker can't reach for a while, as when its process is frozen."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, only: str | None = None) -> None:
+        """`only` this statement waits while it is stalled, else all of them."""
         super().__init__(database._options)
+        self._only = only
         self._reachable = asyncio.Event()
         self._reachable.set()
 
@@ -194,7 +197,8 @@ class Stalling(Database):
         self._reachable.set()
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
-        await self._reachable.wait()
+        if self._only in (None, sql):
+            await self._reachable.wait()
         return await super().fetch(sql, *args)
 
 
@@ -224,7 +228,10 @@ async def reaches(database: Database, task_id: str, status: str, *, seconds: flo
 
 async def all_reach(database: Database, status: str, *, tasks: int, seconds: float = 30.0) -> None:
     async def are_there() -> bool:
-        row = await database.fetch_one("SELECT count(*) n FROM tasks WHERE status = $1", status)
+        try:
+            row = await database.fetch_one("SELECT count(*) n FROM tasks WHERE status = $1", status)
+        except StoreUnavailable:
+            return False  # it may just have been killed
         return row is not None and row["n"] == tasks
 
     await until(are_there, seconds=seconds, what=f"{tasks} tasks {status}")

@@ -8,6 +8,7 @@ from orchestrator.domain.ids import Seq
 from orchestrator.domain.step import CallFinished, Completed, Failed
 from orchestrator.store import history
 from orchestrator.store.database import Database
+from orchestrator.store.journal import JOURNAL
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
@@ -118,6 +119,27 @@ async def test_frozen_worker_that_comes_back_cannot_write(database: Database, fe
         row = await reaches(database, "t", "completed")
     await frozen.close()
     assert row["context"]["collected_data"] == {}
+
+
+async def test_decision_is_on_disk_before_its_calls_go_out(database: Database, feed: Feed) -> None:
+    slow = Stalling(database, only=JOURNAL)
+    planner, caller = ScriptedPlanner(delegate("crm"), complete()), ScriptedCaller()
+    await slow.open()
+
+    async def beats() -> bool:
+        row = await database.fetch_one("SELECT max(heartbeat_at) AS at FROM workers")
+        return row is not None and row["at"] > began
+
+    async with running_worker(slow, planner=planner, caller=caller) as worker:
+        slow.stall()
+        await feed.task("t", to=worker)
+        await until(lambda: bool(planner.asks), seconds=5)
+        began = (await task_row(database, "t"))["created_at"] + timedelta(seconds=0.3)
+        await until(beats, seconds=5)  # time enough for a call to slip out
+        assert caller.sends == {}
+        slow.go_on()
+        await reaches(database, "t", "completed")
+    await slow.close()
 
 
 async def test_silent_worker_sends_nothing(database: Database, feed: Feed) -> None:

@@ -11,6 +11,7 @@ from orchestrator.domain.decision import Turn, Wait
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.store import operations
 from orchestrator.store.database import Database
+from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
 from tests.fakes.workers import Feed, all_reach, reaches, running_worker, task_row
@@ -28,8 +29,8 @@ async def test_waiting_task_costs_a_row_and_nothing_else(database: Database, fee
         coroutines = len(asyncio.all_tasks())
         await feed.send([feed.new_task(f"t-{n}") for n in range(200)], to=worker)
         await all_reach(database, "waiting", tasks=201)
-        assert (worker.running, worker.room()) == (0, 200)
-        assert len(asyncio.all_tasks()) <= coroutines
+        await until(lambda: (worker.running, worker.room()) == (0, 200), seconds=5)
+        await until(lambda: len(asyncio.all_tasks()) <= coroutines, seconds=5)
     assert (await task_row(database, "t-7"))["owner"] is None
 
 

@@ -2,7 +2,7 @@
 
 from functools import reduce
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.context import (
@@ -12,6 +12,9 @@ from orchestrator.domain.context import (
     event_change,
 )
 from orchestrator.domain.json import JsonObject
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 names = st.sampled_from(["a", "b", "c"])
 values = st.none() | st.integers(0, 3) | st.just("x") | st.just([1]) | st.just({"in": 1})
@@ -26,6 +29,7 @@ changes = st.fixed_dictionaries({}, optional=fields)
 documents = st.fixed_dictionaries(fields)
 
 
+@UNHURRIED
 @given(document=documents, first=changes, second=changes)
 def test_two_changes_one_by_one_or_as_one_give_the_same_context(
     document: JsonObject, first: JsonObject, second: JsonObject
@@ -34,6 +38,7 @@ def test_two_changes_one_by_one_or_as_one_give_the_same_context(
     assert apply_change(document, apply_change(first, second)) == one_by_one
 
 
+@UNHURRIED
 @given(document=documents, many=st.lists(changes, max_size=6), at=st.integers(0, 6))
 def test_a_journal_may_be_folded_from_any_stored_context(
     document: JsonObject, many: list[JsonObject], at: int
@@ -42,6 +47,7 @@ def test_a_journal_may_be_folded_from_any_stored_context(
     assert reduce(apply_change, many[at:], stored) == reduce(apply_change, many, document)
 
 
+@UNHURRIED
 @given(document=documents, change=changes)
 def test_a_change_leaves_what_it_is_given_as_it_was(
     document: JsonObject, change: JsonObject
@@ -51,6 +57,7 @@ def test_a_change_leaves_what_it_is_given_as_it_was(
     assert document == before
 
 
+@UNHURRIED
 @given(document=documents, change=changes)
 def test_a_context_and_its_document_are_changed_alike(
     document: JsonObject, change: JsonObject

@@ -3,13 +3,16 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy
 
 POLICY = RetryPolicy(max_attempts=5, base_seconds=0.5, cap_seconds=60.0)
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
+
 chances = st.floats(0.0, 1.0, exclude_max=True)
 
 
@@ -25,6 +28,7 @@ def test_the_ceiling_doubles_with_each_attempt_up_to_the_cap(attempt: int, ceili
     assert delay == pytest.approx(ceiling, rel=1e-5)
 
 
+@UNHURRIED
 @given(attempt=st.integers(1, 1000), chance=chances)
 def test_jitter_spreads_over_the_whole_interval(attempt: int, chance: float) -> None:
     ceiling = min(60.0, 0.5 * 2.0 ** (attempt - 1))
@@ -33,6 +37,7 @@ def test_jitter_spreads_over_the_whole_interval(attempt: int, chance: float) -> 
     assert 0.0 <= delay <= ceiling
 
 
+@UNHURRIED
 @given(wish=st.floats(0.0, MAX_RETRY_AFTER_SECONDS), chance=chances, attempt=st.integers(1, 9))
 def test_nobody_comes_back_before_the_time_that_the_peer_named(
     wish: float, chance: float, attempt: int

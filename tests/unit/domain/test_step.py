@@ -169,9 +169,7 @@ def test_a_body_is_stored_as_it_always_was(kind: str, body: StepBody, text: str)
 
 
 @pytest.mark.parametrize(("kind", "body", "text"), STORED, ids=NAMES)
-def test_a_stored_body_is_read_back_to_an_equal_value(
-    kind: str, body: StepBody, text: str
-) -> None:
+def test_a_stored_body_is_read_back_to_an_equal_value(kind: str, body: StepBody, text: str) -> None:
     assert load_body(kind, json.loads(text)) == body
 
 

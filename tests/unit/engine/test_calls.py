@@ -1,10 +1,14 @@
 """One call of a decision: whether it goes out, how, and what its outcome is in the journal."""
 
+import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 
+from orchestrator.agents.agent import CallRequest
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Call, CallResult, CallStatus
 from orchestrator.domain.context import Context
@@ -17,12 +21,25 @@ from orchestrator.engine.calls import Calls, Outcome
 from orchestrator.engine.lease import Lease, boot_seconds
 from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
-from tests.fakes.caller import ScriptedCaller, agent, failure, says, success
+from orchestrator.telemetry.logs import VERBOSE_LOGGER
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
-CRM = agent("crm", "customer_id")
-MAIL = agent("mail", "sent", effects="at_most_once", status_url="http://mail.invalid/status")
-KEY = "t-1/3/1"
+CRM = Agent(
+    id=AgentId("crm"),
+    name="CRM",
+    description="Keeps customers.",
+    endpoint="http://crm.invalid",
+    output_schema={"type": "object", "properties": {"customer_id": {}}},
+)
+MAIL = Agent(
+    id=AgentId("mail"),
+    name="Mail",
+    description="Sends letters.",
+    endpoint="http://mail.invalid",
+    effects="at_most_once",
+    status_url="http://mail.invalid/status",
+    output_schema={"type": "object", "properties": {"sent": {}}},
+)
 OPTIONS = EngineOptions(
     worker_name="w",
     async_result_timeout=timedelta(hours=2),
@@ -30,7 +47,38 @@ OPTIONS = EngineOptions(
 )
 
 
-def calls_of(caller: ScriptedCaller) -> Calls:
+class FixedCaller:
+    """Gives one answer to calls and one to questions for a call's status, and keeps both."""
+
+    def __init__(self, answer: CallResult | None = None, known: CallResult | None = None) -> None:
+        self._answer = answer or success()
+        self._known = known
+        self.calls: list[CallRequest] = []
+        self.questions: list[CallRequest] = []
+
+    async def call(self, request: CallRequest) -> CallResult:
+        self.calls.append(request)
+        return self._answer
+
+    async def status(self, request: CallRequest) -> CallResult | None:
+        self.questions.append(request)
+        return self._known
+
+    @property
+    def traffic(self) -> tuple[int, int]:
+        """Calls, questions."""
+        return len(self.calls), len(self.questions)
+
+
+def success(**output: Any) -> CallResult:
+    return CallResult(status=CallStatus.SUCCESS, output=output)
+
+
+def failure(error: str = "busy", *, retryable: bool = True, **more: Any) -> CallResult:
+    return CallResult(status=CallStatus.ERROR, error=error, retryable=retryable, **more)
+
+
+def calls_of(caller: FixedCaller) -> Calls:
     lease = Lease(timedelta(minutes=5))
     lease.renew(boot_seconds())
     return Calls(caller=caller, lease=lease, options=OPTIONS, now=lambda: NOW, jitter=lambda: 0.5)
@@ -53,13 +101,14 @@ def due(of: Agent = CRM, *, attempt: int = 1, was_started: bool = False) -> DueC
     return DueCall(step=Seq(3), call=call, attempt=attempt, was_started=was_started)
 
 
-async def outcome(
-    *results: CallResult, of: Agent = CRM, caller: ScriptedCaller | None = None, **more: Any
-) -> Outcome:
-    """Of a call that the agent answers like this; `more` are arguments of `due`."""
-    caller = caller or ScriptedCaller()
-    caller.behaviours[of.id] = says(*results)
-    return await calls_of(caller).make(due(of, **more), snapshot(), of)
+async def outcome(answer: CallResult, **more: Any) -> Outcome:
+    """Of a call that the CRM answers like this; `more` are arguments of `due`."""
+    return await calls_of(FixedCaller(answer)).make(due(**more), snapshot(), CRM)
+
+
+async def mailed(caller: FixedCaller, *, was_started: bool = False) -> Outcome:
+    """Of a call of the agent whose effects can't be repeated."""
+    return await calls_of(caller).make(due(MAIL, was_started=was_started), snapshot(), MAIL)
 
 
 def finished(status: str, *, of: Agent = CRM, **more: Any) -> CallFinished:
@@ -137,21 +186,16 @@ async def test_the_last_attempt_is_final() -> None:
 
 
 async def test_an_agent_that_is_gone_is_an_error_and_nothing_is_sent() -> None:
-    caller = ScriptedCaller()
+    caller = FixedCaller()
     made = await calls_of(caller).make(due(), snapshot(), None)
     assert made == Outcome(body=finished("error", error="there is no agent 'crm' any more"))
-    assert not caller.sends
+    assert caller.traffic == (0, 0)
 
 
 async def test_a_call_carries_where_it_comes_from() -> None:
-    seen = []
-
-    async def look(request: Any, _time: int) -> CallResult:
-        seen.append(request)
-        return success()
-
-    await calls_of(ScriptedCaller(crm=look)).make(due(), snapshot(), CRM)
-    (request,) = seen
+    caller = FixedCaller()
+    await calls_of(caller).make(due(), snapshot(), CRM)
+    (request,) = caller.calls
     assert (request.task_id, request.step, request.call) == ("t-1", 3, 1)
     assert (request.input, request.epoch, request.agent) == ({"name": "ACME"}, 7, CRM)
     assert request.traceparent == "00-a-b-01"
@@ -163,63 +207,86 @@ async def test_a_call_carries_where_it_comes_from() -> None:
 async def test_a_call_may_not_take_longer_than_its_task(
     left_seconds: float | None, timeout_seconds: float
 ) -> None:
-    seen = []
-
-    async def look(request: Any, _time: int) -> CallResult:
-        seen.append(request.timeout_seconds)
-        return success()
-
+    caller = FixedCaller()
     deadline = None if left_seconds is None else NOW + timedelta(seconds=left_seconds)
-    await calls_of(ScriptedCaller(crm=look)).make(due(), snapshot(deadline), CRM)
-    assert seen == [timeout_seconds]
+    await calls_of(caller).make(due(), snapshot(deadline), CRM)
+    assert caller.calls[0].timeout_seconds == timeout_seconds
+
+
+async def test_nothing_is_sent_while_the_lease_is_not_held() -> None:
+    caller, lease = FixedCaller(), Lease(timedelta(minutes=5))
+    calls = Calls(caller=caller, lease=lease, options=OPTIONS, now=lambda: NOW)
+    making = asyncio.create_task(calls.make(due(), snapshot(), CRM))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert caller.traffic == (0, 0)
+    lease.renew(boot_seconds())
+    await making
+    assert caller.traffic == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (success(customer_id="C-1"), 'answer {"customer_id":"C-1"}'),
+        (success(n=2**70), f"answer {{'n': {2**70}}}"),
+        (failure("busy"), "answer busy"),
+    ],
+)
+async def test_with_verbose_logs_a_call_is_shown_with_input_and_answer(
+    answer: CallResult, told: str
+) -> None:
+    logger = logging.getLogger(VERBOSE_LOGGER)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with structlog.testing.capture_logs() as lines:
+            await outcome(answer)
+    finally:
+        logger.setLevel(before)
+    blocks = [line["block"] for line in lines if "block" in line]
+    assert blocks == [f'input  {{"name":"ACME"}}\n{told}']
 
 
 # Agents whose effects can't be repeated
 
 
 async def test_a_call_that_was_begun_is_never_made_again() -> None:
-    caller = ScriptedCaller()
-    caller.statuses[KEY] = success(sent=True)
-    made = await outcome(of=MAIL, caller=caller, was_started=True)
-    assert made == Outcome(
+    caller = FixedCaller(known=success(sent=True))
+    assert await mailed(caller, was_started=True) == Outcome(
         body=finished("success", of=MAIL, output={"sent": True}),
         change={"collected_data": {"sent": True}},
     )
-    assert (caller.sends[KEY], caller.asked[KEY]) == (0, 1)
+    assert caller.traffic == (0, 1)
 
 
 async def test_an_idempotent_agent_is_called_again_when_its_call_was_begun() -> None:
-    caller = ScriptedCaller()
-    await outcome(success(), caller=caller, was_started=True)
-    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 0)
+    caller = FixedCaller()
+    await calls_of(caller).make(due(was_started=True), snapshot(), CRM)
+    assert caller.traffic == (1, 0)
 
 
 async def test_a_sent_call_that_failed_is_asked_after_and_not_repeated() -> None:
-    caller = ScriptedCaller()
-    caller.statuses[KEY] = failure("no such address", retryable=False)
-    made = await outcome(failure("timed out"), of=MAIL, caller=caller)
-    assert made.body == finished("error", of=MAIL, error="no such address")
-    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
+    caller = FixedCaller(failure("timed out"), known=failure("no address", retryable=False))
+    assert (await mailed(caller)).body == finished("error", of=MAIL, error="no address")
+    assert caller.traffic == (1, 1)
 
 
 async def test_a_call_that_surely_was_not_sent_is_tried_again() -> None:
-    caller = ScriptedCaller()
-    made = await outcome(failure("refused", was_sent=False), of=MAIL, caller=caller)
-    assert isinstance(made.body, AttemptFailed)
-    assert caller.asked[KEY] == 0
+    caller = FixedCaller(failure("refused", was_sent=False))
+    assert isinstance((await mailed(caller)).body, AttemptFailed)
+    assert caller.traffic == (1, 0)
 
 
 async def test_an_error_that_stays_needs_no_question() -> None:
-    caller = ScriptedCaller()
-    made = await outcome(failure("no", retryable=False), of=MAIL, caller=caller)
-    assert made.body == finished("error", of=MAIL, error="no")
-    assert caller.asked[KEY] == 0
+    caller = FixedCaller(failure("no", retryable=False))
+    assert (await mailed(caller)).body == finished("error", of=MAIL, error="no")
+    assert caller.traffic == (1, 0)
 
 
 async def test_an_agent_that_still_works_on_it_has_so_long() -> None:
-    caller = ScriptedCaller()
-    caller.statuses[KEY] = CallResult(status=CallStatus.ACCEPTED)
-    made = await outcome(of=MAIL, caller=caller, was_started=True)
+    caller = FixedCaller(known=CallResult(status=CallStatus.ACCEPTED))
+    made = await mailed(caller, was_started=True)
     assert made.body == finished("accepted", of=MAIL, until=NOW + timedelta(hours=2))
 
 
@@ -234,12 +301,11 @@ async def test_an_agent_that_still_works_on_it_has_so_long() -> None:
 async def test_where_nobody_knows_what_became_of_it_a_person_is_asked(
     known: CallResult | None, said: str
 ) -> None:
-    caller = ScriptedCaller()
-    caller.statuses[KEY] = known
-    made = await outcome(of=MAIL, caller=caller, was_started=True)
-    assert isinstance(made.body, CallFinished)
-    assert (made.body.status, made.body.until) == (CallStatus.ACCEPTED, None)
-    assert made.body.error is not None
-    assert made.body.error.startswith("a person: whether call 3/1 of agent 'mail' took effect")
-    assert f"({said})" in made.body.error
-    assert caller.sends[KEY] == 0
+    caller = FixedCaller(known=known)
+    body = (await mailed(caller, was_started=True)).body
+    assert isinstance(body, CallFinished)
+    assert (body.status, body.until) == (CallStatus.ACCEPTED, None)
+    assert body.error is not None
+    assert body.error.startswith("a person: whether call 3/1 of agent 'mail' took effect")
+    assert f"({said})" in body.error
+    assert caller.traffic == (0, 1)

@@ -142,6 +142,11 @@ def due(answer: Move) -> list[tuple[int, int, int, bool]]:
             id="the later answer came",
         ),
         pytest.param(
+            snapshot(delegated("crm"), finished(), accepted(until=LATER)),
+            Ask(attempt=1),
+            id="a promise to answer that comes behind the answer",
+        ),
+        pytest.param(
             snapshot(decided(Fail(reason="no")), Failed(reason="no"), Retried()),
             Ask(attempt=1),
             id="a person retries what the planner failed",

@@ -53,10 +53,12 @@ def loaded() -> Loaded:
     """A task with two steps, of which one cost 5 tokens."""
     task = Task(key=TaskKey(1), task_id=TaskId("t"), description="d", created_at=NOW)
     context = Context(required_fields=("email",))
-    bodies = [Accepted(description="d"), decided(5)]
-    steps = [Step(seq=Seq(n), body=body, at=NOW) for n, body in enumerate(bodies, 1)]
-    steps[0] = Step(seq=Seq(1), body=bodies[0], change=context.to_json(), at=NOW)
-    snapshot = Snapshot(task=task, epoch=Epoch(7), context=context, steps=tuple(steps))
+    accepted = Accepted(description="d")
+    steps = (
+        Step(seq=Seq(1), body=accepted, change=context.to_json(), at=NOW),
+        Step(seq=Seq(2), body=decided(5), at=NOW),
+    )
+    snapshot = Snapshot(task=task, epoch=Epoch(7), context=context, steps=steps)
     return Loaded(snapshot=snapshot, inbox=(), wake=4)
 
 

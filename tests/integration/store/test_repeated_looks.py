@@ -1,0 +1,62 @@
+"""What every worker looks for every few seconds costs as little with 100000 tasks as with ten."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest_asyncio
+
+from orchestrator.store import claims, workers
+from orchestrator.store.database import Database, DatabaseOptions
+
+LEASE = timedelta(seconds=10)
+FILL = """
+INSERT INTO tasks (task_id, status, run_at, owner, tenant)
+SELECT status || n, status, run_at, owner, 't' || n % 5
+FROM (VALUES ('waiting', 50000, 'infinity'::timestamptz, NULL::bigint),
+             ('completed', 40000, 'infinity', NULL),
+             ('ready', 10000, now(), NULL),
+             ('running', 500, now(), $1),
+             ('expected', 500, now() + interval '1 day', NULL))
+     AS s(status, tasks, run_at, owner),
+     generate_series(1, tasks) n
+"""
+INBOX = """
+INSERT INTO inbox (task, event_type, payload, seq, source)
+SELECT id, 'task', '{}', 1, 'tasks/0/1' FROM tasks
+"""
+LOOKS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "reap": (claims.REAP, (LEASE,)),
+    "quarantine": (claims.QUARANTINE, (5, "dead-letters")),
+    "expire": (claims.EXPIRE, ("dead-letters",)),
+    "owned": (claims.OWNED, (1,)),
+    "count": (claims.COUNT_RUNNABLE, ()),
+}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def crowded(database_url: str) -> AsyncIterator[Database]:
+    """100000 tasks with their messages; one connection, so that its settings stay."""
+    database = Database(DatabaseOptions(url=database_url, pool_size=1))
+    await database.open()
+    await database.fetch(FILL, await workers.register(database, "w"))
+    await database.fetch(INBOX)
+    await database.fetch("ANALYZE")
+    yield database
+    await database.close()
+
+
+async def test_repeated_looks_read_indexes_and_never_all_tasks(crowded: Database) -> None:
+    for mode in ("force_generic_plan", "force_custom_plan"):
+        await crowded.fetch(f"SET plan_cache_mode = {mode}")
+        plans = {
+            name: await crowded.fetch(f"EXPLAIN {sql}", *args)
+            for name, (sql, args) in LOOKS.items()
+        }
+        scans = {
+            name: line[0].strip()
+            for name, plan in plans.items()
+            for line in plan
+            if "Seq Scan on tasks" in line[0] or "Seq Scan on inbox" in line[0]
+        }
+        assert scans == {}, mode
