@@ -181,9 +181,9 @@ async def _wire(
     planner: Planner,
     catalogue: CachedCatalogue,
 ) -> App:
-    client = agent_http_client()
-    stack.push_async_callback(client.aclose)
     wiring = _Wiring(catalogue)
+    client = agent_http_client(may_send=wiring.may_send)
+    stack.push_async_callback(client.aclose)
     notices = Notices(database, heard=wiring.heard)
     http = HttpCaller(client, environ=options.environ, may_send=wiring.may_send)
     worker = Worker(

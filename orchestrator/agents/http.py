@@ -5,7 +5,7 @@ environment.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -94,16 +94,20 @@ def _parsed(url: str) -> httpx.URL:
 
 
 def agent_http_client(
-    *, connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+    *,
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+    may_send: Callable[[], bool] | None = None,
 ) -> AgentHttpClient:
     """The client for calls to agents; close it with `aclose`, or use it in `async with`.
 
     It has no deadline for the whole call (the caller sets one) and no limit of connections (each
-    agent's `limits.concurrency` is the limit).
+    agent's `limits.concurrency` is the limit). `may_send` is asked when the connection stands and
+    nothing is left to wait for: a process that is frozen while it connects must not send after it.
     """
     tls = _tls()
+    traces = [] if may_send is None else [_fence(may_send)]
     return AgentHttpClient(
-        AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
+        AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces)),
         connect_timeout_seconds=connect_timeout_seconds,
     )
 
@@ -132,7 +136,24 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _aiohttp_session(tls: ssl.SSLContext) -> Callable[[], aiohttp.ClientSession]:
+def _fence(may_send: Callable[[], bool]) -> aiohttp.TraceConfig:
+    async def check(*_: object) -> None:
+        if not may_send():
+            raise AgentFailed(
+                "the call was not sent: this worker lost its lease while it was being connected",
+                retryable=True,
+                was_sent=False,
+            )
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(check)
+    trace.on_connection_reuseconn.append(check)
+    return trace
+
+
+def _aiohttp_session(
+    tls: ssl.SSLContext, *, traces: Sequence[aiohttp.TraceConfig] = ()
+) -> Callable[[], aiohttp.ClientSession]:
     """Called by the transport within the running loop, once."""
 
     def build() -> aiohttp.ClientSession:
@@ -143,6 +164,7 @@ def _aiohttp_session(tls: ssl.SSLContext) -> Callable[[], aiohttp.ClientSession]
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
+            trace_configs=list(traces),
         )
 
     return build

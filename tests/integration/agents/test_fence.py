@@ -1,0 +1,35 @@
+"""A worker that lost its lease while it was being connected sends nothing."""
+
+from dataclasses import replace
+
+from orchestrator.agents.callers.http_json import HttpCaller
+from orchestrator.agents.http import agent_http_client
+from orchestrator.domain.call import CallResult
+from tests.fakes.agent import FakeAgent, running_agent
+from tests.fakes.callers import CRM, call_request
+
+
+async def called(peer: FakeAgent, *answers: bool) -> list[CallResult]:
+    """The results of calls one after the other, while a lease is as `answers` say at each look."""
+    looks = iter(answers)
+    results = []
+    async with agent_http_client(may_send=lambda: next(looks)) as client:
+        caller = HttpCaller(client, environ={})
+        for _ in answers:
+            agent = replace(CRM, endpoint=peer.url)
+            results.append(await caller.call(call_request(agent=agent)))
+    return results
+
+
+async def test_call_is_not_sent_when_the_lease_ends_while_it_is_being_connected() -> None:
+    async with running_agent() as peer:
+        [result] = await called(peer, False)
+    assert (result.retryable, result.was_sent) == (True, False)
+    assert not peer.received
+
+
+async def test_call_is_not_sent_on_a_connection_that_is_used_again_after_the_lease() -> None:
+    async with running_agent() as peer:
+        first, second = await called(peer, True, False)
+    assert (first.was_sent, second.was_sent) == (True, False)
+    assert len(peer.received) == 1
