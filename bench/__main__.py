@@ -9,6 +9,7 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Size:
     """How much is measured."""
 
     rounds: int
+    seconds: float
+    """After so long no further round begins: a busy machine gives fewer of them."""
     tasks: int
     """Of a round of the product and of the bare loop."""
     stock_tasks: int
@@ -44,8 +47,10 @@ class Size:
     warm_up: int
 
 
-FULL = Size(rounds=7, tasks=500, stock_tasks=200, alone=400, warm_up=300)
-QUICK = Size(rounds=3, tasks=150, stock_tasks=60, alone=200, warm_up=100)
+FULL = Size(rounds=7, seconds=140, tasks=500, stock_tasks=150, alone=400, warm_up=300)
+QUICK = Size(rounds=3, seconds=15, tasks=120, stock_tasks=40, alone=200, warm_up=80)
+MIN_ROUNDS = 2
+BARE_ALONE = 100
 
 
 class Sides:
@@ -142,8 +147,10 @@ async def _measure(sides: Sides, size: Size, facts: JsonObject) -> Figures:
     for side in tasks:
         await sides.round(side, size.warm_up)
     rounds: list[Round] = []
-    before = await sides.metrics()
+    before, began = await sides.metrics(), time.monotonic()
     for number in range(size.rounds):
+        if number >= MIN_ROUNDS and time.monotonic() - began > size.seconds:
+            break
         for side, count in tasks.items():
             rounds.append(await sides.round(side, count))
         last = ", ".join(f"{r.side} {r.rate:.0f}" for r in rounds[-len(tasks) :])
@@ -154,7 +161,7 @@ async def _measure(sides: Sides, size: Size, facts: JsonObject) -> Figures:
         machine=facts,
         rounds=tuple(rounds),
         first_byte_ms=await sides.first_bytes(PRODUCT, size.alone),
-        bare_first_byte_ms=await sides.first_bytes(LEAN, size.alone),
+        bare_first_byte_ms=await sides.first_bytes(LEAN, BARE_ALONE),
         commits=commits,
     )
 

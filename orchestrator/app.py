@@ -154,15 +154,24 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
             await add_folder(database, options.agents_dir, options.environ)
 
         catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
-        planner = overrides.planner or await _open_planner(stack, options, overrides, catalogue)
-        app = await _wire(stack, database, options, planner=planner, catalogue=catalogue)
-        yield app
+        wiring = _Wiring(catalogue)
+        planner = overrides.planner or await _open_planner(
+            stack, options, overrides, catalogue=catalogue, may_send=wiring.may_send
+        )
+        yield await _wire(
+            stack, database, options, planner=planner, catalogue=catalogue, wiring=wiring
+        )
 
 
 async def _open_planner(
-    stack: AsyncExitStack, options: Options, overrides: Overrides, catalogue: CachedCatalogue
+    stack: AsyncExitStack,
+    options: Options,
+    overrides: Overrides,
+    *,
+    catalogue: CachedCatalogue,
+    may_send: Callable[[], bool],
 ) -> Planner:
-    client = model_http_client(timeout_seconds=options.model.timeout_seconds)
+    client = model_http_client(timeout_seconds=options.model.timeout_seconds, may_send=may_send)
     stack.push_async_callback(client.aclose)
     return AgenticPlanner(
         build_model(options.model, client=client),
@@ -180,8 +189,8 @@ async def _wire(
     *,
     planner: Planner,
     catalogue: CachedCatalogue,
+    wiring: "_Wiring",
 ) -> App:
-    wiring = _Wiring(catalogue)
     client = agent_http_client(may_send=wiring.may_send)
     stack.push_async_callback(client.aclose)
     notices = Notices(database, heard=wiring.heard)

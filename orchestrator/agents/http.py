@@ -105,7 +105,7 @@ def agent_http_client(
     nothing is left to wait for: a process that is frozen while it connects must not send after it.
     """
     tls = _tls()
-    traces = [] if may_send is None else [_fence(may_send)]
+    traces = [] if may_send is None else [_fence(may_send, _call_not_sent)]
     return AgentHttpClient(
         AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces)),
         connect_timeout_seconds=connect_timeout_seconds,
@@ -113,16 +113,21 @@ def agent_http_client(
 
 
 def model_http_client(
-    *, timeout_seconds: float, connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS
+    *,
+    timeout_seconds: float,
+    connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+    may_send: Callable[[], bool] | None = None,
 ) -> httpx.AsyncClient:
     """The client under the chat model; close it with `aclose`.
 
     Its pool is its own, so slow agents never starve it. `timeout_seconds` bounds each wait for
-    bytes; whoever asks the model bounds the whole call.
+    bytes; whoever asks the model bounds the whole call. `may_send` is as for agents: the answer to
+    a prompt may be in the journal by then.
     """
     tls = _tls()
+    traces = [] if may_send is None else [_fence(may_send, _prompt_not_sent)]
     return httpx.AsyncClient(
-        transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls)),
+        transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces)),
         timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
         cookies=NoCookies(),
         follow_redirects=False,
@@ -136,18 +141,29 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def _fence(may_send: Callable[[], bool]) -> aiohttp.TraceConfig:
+_NOT_SENT = "was not sent: this worker lost its lease while it was being connected"
+
+
+def _call_not_sent() -> Exception:
+    return AgentFailed(f"the call {_NOT_SENT}", retryable=True, was_sent=False)
+
+
+def _prompt_not_sent() -> Exception:
+    # One that the model's own library takes for a connection that failed.
+    return httpx.ConnectError(f"the prompt {_NOT_SENT}")
+
+
+def _fence(may_send: Callable[[], bool], error: Callable[[], Exception]) -> aiohttp.TraceConfig:
     async def check(*_: object) -> None:
         if not may_send():
-            raise AgentFailed(
-                "the call was not sent: this worker lost its lease while it was being connected",
-                retryable=True,
-                was_sent=False,
-            )
+            raise error()
 
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(check)
     trace.on_connection_reuseconn.append(check)
+    # The body, and the headers with it, are written in a later turn of the event loop: this is told
+    # (its name apart) directly before.
+    trace.on_request_chunk_sent.append(check)
     return trace
 
 

@@ -33,6 +33,8 @@ FOREIGN_LEVELS = {
     "aiokafka.consumer.group_coordinator": logging.CRITICAL,
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
+    # Its pool logs a traceback for each connection that a frozen server keeps waiting.
+    "asyncpg": logging.CRITICAL,
     "httpcore": logging.WARNING,
     "httpx": logging.WARNING,
     "openai": logging.WARNING,

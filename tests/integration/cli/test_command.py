@@ -69,13 +69,14 @@ def test_a_wrong_command_line_exits_2(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("tasks", "list"), ("migrate",), ("agents", "list")])
-def test_a_missing_setting_exits_2_with_one_line(arguments: tuple[str, ...]) -> None:
+def test_a_missing_address_exits_2_and_says_what_to_do(arguments: tuple[str, ...]) -> None:
     done = orchestrator(*arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        "error: DATABASE_URL: is missing; expected postgresql://user:password@host:5432/database\n"
-    )
+    assert done.stderr.splitlines() == [
+        "error: DATABASE_URL: is missing; expected postgresql://user:password@host:5432/database",
+        "error: or start `orchestrator dev` in this folder: commands find it by themselves",
+    ]
 
 
 def test_a_worker_tells_of_every_missing_setting() -> None:

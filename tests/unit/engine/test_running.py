@@ -145,7 +145,11 @@ async def test_a_claim_that_is_heard_of_while_an_older_one_is_loaded_runs_once()
         await store.loading.wait()
         tasks.start([MINE])
         store.may_load.set()
-        await until(lambda: len(store.loads) == 2 and len(tasks) == 1 and thinking.begun > 0)
+        await until(lambda: len(store.loads) == 2 and tasks.tasks() == {MINE})
+        tasks.start([Claimed(key=TaskKey(2), epoch=Epoch(1))])
+        await until(lambda: len(store.loads) == 3 and len(tasks) == 1)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert (thinking.begun, tasks.tasks()) == (1, {MINE})
 
 
