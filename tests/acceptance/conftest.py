@@ -1,8 +1,7 @@
 """One worker for the tests of a file that break nothing, and what every acceptance test may use."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -41,9 +40,7 @@ async def open_office(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Office]:
     folder = tmp_path_factory.mktemp("office")
-    async with new_service(
-        kafka, postgres, template=database_template, folder=folder
-    ) as service:
+    async with new_service(kafka, postgres, template=database_template, folder=folder) as service:
         made = Office(
             service=service,
             crm=await service.agent("crm", needs=["name"], adds={"customer_id": "C-1"}),
@@ -59,7 +56,7 @@ async def open_office(
 
 
 @pytest.fixture
-def office(open_office: Office, request: pytest.FixtureRequest) -> Office:
+def office(open_office: Office) -> Iterator[Office]:
     """Shared by the tests of a file; each test uses task ids of its own."""
-    request.addfinalizer(open_office.service.show_logs)
-    return open_office
+    yield open_office
+    open_office.service.show_logs()

@@ -61,7 +61,10 @@ async def test_good_messages_around_bad_ones_are_done_in_the_same_partition(
     office: Office,
 ) -> None:
     tasks = office.observer.topics.tasks
-    good = b'{"task_id": "between-%d", "task_description": "Register the customer ACME", "required_fields": ["customer_id"]}'
+    good = (
+        b'{"task_id": "between-%d", "task_description": "Register the customer ACME",'
+        b' "required_fields": ["customer_id"]}'
+    )
     for number in range(5):
         await office.observer.publish(tasks, b"\xff", partition=PARTITION)
         await office.observer.publish(tasks, good % number, partition=PARTITION)

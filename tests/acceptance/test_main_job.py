@@ -64,17 +64,16 @@ async def test_a_task_is_taken_with_any_key_and_with_none(
     task_id = f"key-{None if key is None else len(key)}"
     value = {"task_id": task_id, "task_description": WORDS, "required_fields": ["customer_id"]}
 
-    await office.observer.publish(
-        office.observer.topics.tasks, json.dumps(value).encode(), key=key
-    )
+    await office.observer.publish(office.observer.topics.tasks, json.dumps(value).encode(), key=key)
 
     await office.observer.reached(task_id, "completed")
 
 
 async def test_a_task_without_an_id_gets_one(office: Office) -> None:
-    value = b'{"task_description": "Register the customer NAMELESS", "required_fields": ["customer_id"]}'
+    words = "Register the customer NAMELESS"
+    value = {"task_description": words, "required_fields": ["customer_id"]}
 
-    await office.observer.publish(office.observer.topics.tasks, value)
+    await office.observer.publish(office.observer.topics.tasks, json.dumps(value).encode())
 
     sql = "SELECT task_id FROM tasks WHERE description LIKE '%NAMELESS' AND status = 'completed'"
     await until(lambda: _has_one(office, sql), what="a task with an id of its own")

@@ -1,4 +1,4 @@
-"""Kafka or PostgreSQL not there: waited for at the start, later survived; the log stays readable."""
+"""Kafka or PostgreSQL not there: waited for at the start, later survived, told in few lines."""
 
 import time
 

@@ -1,5 +1,6 @@
 """A Kafka that asks for a login, or speaks TLS alone: settings with Kafka's own words."""
 
+import asyncio
 import ssl
 import subprocess
 import uuid
@@ -7,8 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-
-
 
 from orchestrator.bus.options import Security
 from orchestrator.local.java import find_java
@@ -35,7 +34,8 @@ async def certificate(folder: Path) -> tuple[Path, Path]:
     common = ["-keystore", str(store), "-storepass", PASSWORD, "-alias", "broker"]
     made = ["-genkeypair", "-keyalg", "EC", "-dname", "CN=broker", "-ext", "SAN=IP:127.0.0.1"]
     for words in ([*made, "-validity", "2"], ["-exportcert", "-rfc", "-file", str(trusted)]):
-        subprocess.run([str(keytool), *words, *common], check=True, capture_output=True)
+        argv = [str(keytool), *words, *common]
+        await asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)
     return store, trusted
 
 

@@ -1,4 +1,4 @@
-"""An agent that must never be called twice: after a crash its status URL is asked, else a person."""
+"""An agent that must not be called twice: after a crash its status URL is asked, else a person."""
 
 from dataclasses import dataclass
 
@@ -62,8 +62,10 @@ async def test_an_at_most_once_agent_is_called_once_and_a_person_decides(broken:
     (key,) = broken.forgetful.sends
     _, step, call = key.split("/")
 
-    answer = {"step": int(step), "call": int(call), "output": {"forgetful": "done"}}
-    await observer.event("t-forgetful", event_type="agent_result", status="success", **answer)
+    output = {"forgetful": "done"}
+    await observer.event(
+        "t-forgetful", event_type="agent_result", step=int(step), call=int(call), output=output
+    )
 
     await observer.reached("t-forgetful", "completed")
     assert list(broken.forgetful.sends.values()) == [1]

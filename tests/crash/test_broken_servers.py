@@ -43,9 +43,7 @@ async def test_postgresql_frozen_for_5_seconds_in_the_middle_of_100_tasks(
     assert worker.process.running
 
 
-async def test_kafka_killed_in_the_middle_of_100_tasks(
-    office: Office, kafka: KafkaServer
-) -> None:
+async def test_kafka_killed_in_the_middle_of_100_tasks(office: Office, kafka: KafkaServer) -> None:
     worker = await office.worker("worker").start()
     tasks = await office.publish(100)
     await office.progress(20)
@@ -60,9 +58,7 @@ async def test_kafka_killed_in_the_middle_of_100_tasks(
     await office.check(*tasks, "next")
 
 
-async def test_kafka_frozen_in_the_middle_of_100_tasks(
-    office: Office, kafka: KafkaServer
-) -> None:
+async def test_kafka_frozen_in_the_middle_of_100_tasks(office: Office, kafka: KafkaServer) -> None:
     worker = await office.worker("worker").start()
     tasks = await office.publish(100)
     await office.progress(20)

@@ -24,7 +24,14 @@ class AgentProcess:
         words = ("--port", str(port), "--delay-ms", str(delay_seconds * 1000))
         command = Command(
             name="the agents",
-            argv=(sys.executable, "-m", "tests.fakes.agent", *words, "--output", json.dumps(output)),
+            argv=(
+                sys.executable,
+                "-m",
+                "tests.fakes.agent",
+                *words,
+                "--output",
+                json.dumps(output),
+            ),
             env={**clean_environment(), "PYTHONPATH": str(ROOT)},
         )
         self._process = ChildProcess(command, log=folder / "agents.log")

@@ -84,11 +84,16 @@ async def check_updates(observer: Observer) -> None:
     rows = await observer.rows("SELECT task_id, seq FROM tasks")
     for row in rows:
         told = first_of_each(observer.updates[row["task_id"]])
-        assert [u.seq for u in told] == list(range(1, row["seq"] + 1)), row["task_id"]
+        seqs = [update.seq for update in told]
+        assert seqs == list(range(1, row["seq"] + 1)), f"{row['task_id']}: {seqs}"
 
 
 def first_of_each(updates: Iterable[Update]) -> list[Update]:
-    return list({update.id: update for update in reversed(list(updates))}.values())[::-1]
+    """Without repetitions, in the order in which each came first."""
+    found: dict[str, Update] = {}
+    for update in updates:
+        found.setdefault(update.id, update)
+    return list(found.values())
 
 
 async def check_positions(observer: Observer) -> None:

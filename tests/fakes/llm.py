@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
@@ -148,11 +149,12 @@ def _read(body: Json, *, at: float) -> Prompt:
 def _decisions(messages: list[Json]) -> int:
     """An empty answer stands in the conversation by its reproof alone."""
     answers = sum(message["role"] == "assistant" for message in messages)
-    empty = sum(
-        message["content"] == USE_A_TOOL and before["role"] != "assistant"
-        for before, message in zip(messages, messages[1:], strict=False)
-    )
-    return answers + empty
+    empty = [
+        message
+        for before, message in pairwise(messages)
+        if message["content"] == USE_A_TOOL and before["role"] != "assistant"
+    ]
+    return answers + len(empty)
 
 
 def _completion(answer: Answer, *, number: int) -> Json:

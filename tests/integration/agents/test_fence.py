@@ -2,20 +2,23 @@
 
 from dataclasses import replace
 
+import httpx
+import pytest
+
 from orchestrator.agents.callers.http_json import HttpCaller
-from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.domain.call import CallResult
 from tests.fakes.agent import FakeAgent, running_agent
 from tests.fakes.callers import CRM, call_request
 
 
 async def called(peer: FakeAgent, *answers: bool) -> list[CallResult]:
-    """The results of calls one after the other, while a lease is as `answers` say at each look."""
-    looks = iter(answers)
+    """The results of calls one after the other, each with the lease held or not."""
     results = []
-    async with agent_http_client(may_send=lambda: next(looks)) as client:
+    held = [True]
+    async with agent_http_client(may_send=lambda: held[0]) as client:
         caller = HttpCaller(client, environ={})
-        for _ in answers:
+        for held[0] in answers:
             agent = replace(CRM, endpoint=peer.url)
             results.append(await caller.call(call_request(agent=agent)))
     return results
@@ -33,3 +36,22 @@ async def test_call_is_not_sent_on_a_connection_that_is_used_again_after_the_lea
         first, second = await called(peer, True, False)
     assert (first.was_sent, second.was_sent) == (True, False)
     assert len(peer.received) == 1
+
+
+async def test_call_is_not_sent_when_the_lease_ends_between_the_connection_and_the_write() -> None:
+    looks = iter((True, False))
+    async with running_agent() as peer, agent_http_client(may_send=lambda: next(looks)) as client:
+        request = call_request(agent=replace(CRM, endpoint=peer.url))
+        result = await HttpCaller(client, environ={}).call(request)
+    assert result.retryable
+    assert not peer.received
+
+
+async def test_prompt_is_not_sent_when_the_lease_ends_while_it_is_being_connected() -> None:
+    async with (
+        running_agent() as peer,
+        model_http_client(timeout_seconds=5, may_send=lambda: False) as client,
+    ):
+        with pytest.raises(httpx.ConnectError, match="lost its lease"):
+            await client.post(f"{peer.url}/execute", content=b"{}")
+    assert not peer.received
