@@ -47,7 +47,7 @@ class Size:
     warm_up: int
 
 
-FULL = Size(rounds=7, seconds=140, tasks=500, stock_tasks=150, alone=400, warm_up=300)
+FULL = Size(rounds=7, seconds=120, tasks=800, stock_tasks=150, alone=400, warm_up=300)
 QUICK = Size(rounds=3, seconds=15, tasks=120, stock_tasks=40, alone=200, warm_up=80)
 MIN_ROUNDS = 2
 BARE_ALONE = 100

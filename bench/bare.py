@@ -2,8 +2,9 @@
 
     python -m bench.bare lean|stock STUB_URL
 
-It asks the model and calls the agents with the same prompts, tools and clients as the product,
-holds each conversation in memory, and does no more: no Kafka, no PostgreSQL, no limits, no repairs.
+It asks the model as LangChain documents it, and calls the agents, with the same prompts, tools and
+clients as the product; it holds each conversation in memory, and does no more: no Kafka, no
+PostgreSQL, no limits, no repairs.
 `stock` has `ChatOpenAI` with its default client in the place of the product's model class. Reads
 rounds as JSON lines on standard input and ends with it.
 """
@@ -18,14 +19,16 @@ from datetime import UTC, datetime
 
 import orjson
 import uvloop
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
+    AIMessage,
     BaseMessage,
     HumanMessage,
     SystemMessage,
     ToolCall,
     ToolMessage,
 )
+from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 
 from bench.workload import (
@@ -45,7 +48,7 @@ from orchestrator.domain.ids import Epoch, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.task import Task
-from orchestrator.planners.agentic.model import Bound, bind, build_model
+from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import build_toolbox
@@ -54,7 +57,12 @@ from orchestrator.planners.agentic.tools import build_toolbox
 class Loop:
     """Runs tasks from beginning to end; shared by all of them."""
 
-    def __init__(self, bound: Bound, client: AgentHttpClient, agents: dict[str, Agent]) -> None:
+    def __init__(
+        self,
+        bound: Runnable[LanguageModelInput, AIMessage],
+        client: AgentHttpClient,
+        agents: dict[str, Agent],
+    ) -> None:
         self._bound = bound
         self._client = client
         self._agents = agents
@@ -119,7 +127,8 @@ async def _open(stack: AsyncExitStack, kind: str, stub_url: str) -> Loop:
     agents = load_folder(AGENTS_FOLDER, {STUB_VARIABLE: stub_url})
     toolbox = build_toolbox(agents, max_agent_tools=AgenticOptions().max_agent_tools)
     client = await stack.enter_async_context(agent_http_client())
-    return Loop(bind(model, toolbox.definitions, options=options), client, dict(toolbox.by_tool))
+    bound = model.bind_tools(list(toolbox.definitions), tool_choice="any", parallel_tool_calls=True)
+    return Loop(bound, client, dict(toolbox.by_tool))
 
 
 async def _round(loop: Loop, numbers: Sequence[int]) -> JsonObject:

@@ -56,7 +56,7 @@ def _throughput(figures: Figures) -> Table:
     for name in ("tasks/s", "lowest", "highest"):
         table.add_column(name, justify="right")
     for name in ("worker", "PostgreSQL", "Kafka", "all"):
-        table.add_column(f"CPU ms/task\n{name}", justify="right")
+        table.add_column(f"CPU ms/task\n{name}", justify="right", no_wrap=True)
     for side, title in SIDES.items():
         rounds = figures.of(side)
         rates = [r.rate for r in rounds]

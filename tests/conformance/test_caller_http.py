@@ -177,7 +177,9 @@ async def test_an_encoding_that_was_not_asked_for_is_refused(http: UnderTest) ->
     assert result.error == "agent 'crm' answered in content encoding 'br'; expected gzip or none"
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"{}" * 500)[:-9], b"\x1f\x8bnonsense"])
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"{}" * 500)[:-9], b"\x1f\x8bnonsense"], ids=["cut off", "nonsense"]
+)
 async def test_a_damaged_compression_is_final(http: UnderTest, content: bytes) -> None:
     http.peer.will(Behaviour(raw=content, headers={"Content-Encoding": "gzip"}))
     result = await http.call()

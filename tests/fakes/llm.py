@@ -148,13 +148,13 @@ def _read(body: Json, *, at: float) -> Prompt:
 
 def _decisions(messages: list[Json]) -> int:
     """An empty answer stands in the conversation by its reproof alone."""
-    answers = sum(message["role"] == "assistant" for message in messages)
+    answers = [message for message in messages if message["role"] == "assistant"]
     empty = [
         message
         for before, message in pairwise(messages)
         if message["content"] == USE_A_TOOL and before["role"] != "assistant"
     ]
-    return answers + len(empty)
+    return len(answers) + len(empty)
 
 
 def _completion(answer: Answer, *, number: int) -> Json:

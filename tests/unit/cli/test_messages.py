@@ -73,7 +73,11 @@ def test_a_line_may_say_topic_and_key() -> None:
 
 @pytest.mark.parametrize(("raw", "value"), [('"{broken"', b"{broken"), ("null", None)])
 def test_raw_is_sent_as_it_is(raw: str, value: bytes | None) -> None:
-    assert sent(f'{{"topic": "tasks", "raw": {raw}}}').value == value
+    assert sent(f'{{"topic": "tasks", "key": "k", "raw": {raw}}}').value == value
+
+
+def test_a_message_without_key_and_value_is_refused() -> None:
+    assert "a key or a value" in refused('{"topic": "tasks", "raw": null}')
 
 
 @pytest.mark.parametrize(
