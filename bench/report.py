@@ -52,11 +52,11 @@ def show(figures: Figures) -> None:
 
 def _throughput(figures: Figures) -> Table:
     table = Table(box=box.SIMPLE, title_justify="left")
-    table.add_column("medians", no_wrap=True)
+    table.add_column("medians; CPU a task", no_wrap=True)
     for name in ("tasks/s", "lowest", "highest"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name in ("worker", "PostgreSQL", "Kafka", "all"):
-        table.add_column(f"CPU ms/task\n{name}", justify="right", no_wrap=True)
+        table.add_column(f"CPU ms\n{name}", justify="right", no_wrap=True)
     for side, title in SIDES.items():
         rounds = figures.of(side)
         rates = [r.rate for r in rounds]

@@ -7,7 +7,7 @@ What runs, runs in one task group: a part that dies takes the process down, with
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -214,7 +214,7 @@ async def _wire(
     )
     consumer = Consumer(
         database,
-        options.bus,
+        replace(options.bus, max_claims=options.engine.max_claims),
         engine=IntakeEngine(
             worker=lambda: worker.id,
             room=worker.room,

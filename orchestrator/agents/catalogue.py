@@ -40,13 +40,11 @@ class CachedCatalogue:
         """The next `agents` loads again; a load that is under way may have read too early."""
         self._changes += 1
 
-    async def refresh(self) -> None:
-        """Loads again. Raises what `load` raises; what was in memory then stays."""
-        self.invalidate()
-        await self._reload()
-
     async def agents(self, tenant: str) -> tuple[Agent, ...]:
-        """All agents of the tenant, by id; the same object until one of them changes."""
+        """All agents of the tenant, by id; the same object until one of them changes.
+
+        Raises what `load` raises; what was in memory then stays.
+        """
         is_old = self._clock() - self._loaded_at > self._max_age_seconds
         # Once is enough: else everyone who comes during the load would ask for another.
         if is_old and self._included == self._changes:

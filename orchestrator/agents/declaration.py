@@ -16,7 +16,7 @@ from orchestrator.agents.declaration_errors import problem_text
 from orchestrator.agents.endpoints import Environment, checked_url, substituted
 from orchestrator.agents.schemas import schema_errors
 from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
-from orchestrator.domain.agent import Agent, Effects, Limits
+from orchestrator.domain.agent import Agent, AgentType, Effects, Limits
 from orchestrator.domain.errors import InvalidAgent
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
@@ -44,7 +44,7 @@ class _Declaration(_Strict):
     protocol: Literal["http"] = "http"
     endpoint: str
     capabilities: tuple[str, ...] = Field((), strict=False)
-    type: Literal["input", "processor", "output"] = "processor"
+    type: AgentType = "processor"
     input_schema: JsonObject = {"type": "object"}
     output_schema: JsonObject = {"type": "object"}
     limits: _Limits = _Limits()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from orchestrator.agents.bodies import ACCEPT_ENCODING, parse_json, read_body
 from orchestrator.agents.http import AgentHttpClient, agent_errors
@@ -62,7 +62,7 @@ async def _ask(client: AgentHttpClient, agent: Agent) -> _Answer:
         body = await read_body(response, agent_id=agent.id, max_bytes=MAX_BODY_BYTES)
         try:
             return _Answer.model_validate(parse_json(body, max_depth=MAX_DEPTH))
-        except (ValueError, ValidationError) as error:
+        except ValueError as error:
             raise AgentFailed(
                 f"agent {agent.id!r} answered HTTP {response.status_code} to GET {url}; "
                 'expected 200 with {"ready": true, "version": …, "capabilities": […]}',

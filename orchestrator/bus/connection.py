@@ -34,7 +34,8 @@ def ssl_context(security: Security) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=security.ssl_cafile)
     except (OSError, ssl.SSLError) as error:
         raise InvalidSettings(
-            f"{PREFIX}SSL_CAFILE ({security.ssl_cafile}) can't be used: {error}"
+            f"{PREFIX}SSL_CAFILE ({security.ssl_cafile}) can't be used: {error}; "
+            "expected a PEM file"
         ) from error
     context.check_hostname = security.ssl_check_hostname
     if security.ssl_certfile:
@@ -94,10 +95,11 @@ def kafka_errors(doing: str) -> Iterator[None]:
 def _login_refused(error: BaseException) -> InvalidSettings:
     if isinstance(error, MECHANISM_ERRORS):
         return InvalidSettings(
-            f"{PREFIX}SASL_MECHANISM: the broker does not offer this mechanism: {error}"
+            f"{PREFIX}SASL_MECHANISM: the broker does not offer this mechanism: {error}; "
+            "set one that it does"
         )
     return InvalidSettings(
-        f"{PREFIX}SASL_USERNAME or {PREFIX}SASL_PASSWORD: the broker refuses the login"
+        f"{PREFIX}SASL_USERNAME or {PREFIX}SASL_PASSWORD: the broker refuses the login: check both"
     )
 
 

@@ -127,7 +127,7 @@ async def _leave(consumer: AIOKafkaConsumer, session: Session) -> None:
     if leaving.done() and not leaving.cancelled() and leaving.exception() is None:
         return
     leaving.cancel()
-    log.warning("group_not_left", reason="Kafka did not answer in time")
+    log.warning("consumer group was not left", reason="Kafka did not answer in time")
     await consumer._client.close()  # noqa: SLF001 - stop did not get there
 
 

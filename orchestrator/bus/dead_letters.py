@@ -24,7 +24,7 @@ GROUP, VERSION, REPLAYS = "dlq.consumer_group", "dlq.service_version", "dlq.repl
 SHA256, LENGTH = "dlq.original.sha256", "dlq.original.length"
 NEXT_OFFSET = "dlq.gap.next_offset"
 
-GAP, TOO_LARGE, PUBLISH_TOO_LARGE = "gap", "too_large", "publish_too_large"
+GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
 STORE_REJECTED = "store_rejected"
 
 MAX_ERROR_CHARACTERS = 1000

@@ -83,7 +83,7 @@ class Ingest:
         item = part.items[0]
         if isinstance(item, DeadLetter):
             raise error
-        log.warning("message_refused_by_the_database", source=item.origin.source, error=str(error))
+        log.warning("PostgreSQL refuses a message", source=item.origin.source, error=str(error))
         letter = self._reader.rejected(item, error)
         return [[replace(p, items=(letter,)) if p is part else p for p in parts]]
 
@@ -121,7 +121,7 @@ def _count(batch: Batch, moved: frozenset[TopicPartition]) -> None:
     if letters:
         # One line a batch: a sender gone wrong must not fill the log.
         log.warning(
-            "dead_letters",
+            "messages became dead letters",
             count=len(letters),
             first=letters[0].origin.source,
             reason=first(letters[0].headers, REASON),

@@ -38,7 +38,7 @@ class Outage:
         if self._since is None:
             return
         seconds = round(time.monotonic() - self._since, 1)
-        log.info("available_again", what=self._what, during=self._during, after_seconds=seconds)
+        log.info("available again", what=self._what, during=self._during, after_seconds=seconds)
         self._since, self._attempts, self.reason = None, 0, None
 
 

@@ -71,7 +71,7 @@ class Polling:
         try:
             records = await self._getmany(timeout_ms=timeout_ms)
         except UNREADABLE as error:
-            log.warning("unreadable_batch", error=repr(error))
+            log.warning("batch can't be read", error=repr(error))
             self._alone = sorted(self._assignment.positions)
             self._assignment.seek_all()
         except kafka.KafkaError as error:

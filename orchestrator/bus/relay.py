@@ -146,7 +146,7 @@ class Relay:
         )
         self._leads_until = now + LEAD_SECONDS
         if self.is_leader and not was_leader:
-            log.info("relay_leads")
+            log.info("relay leads")
         return self.is_leader
 
     def _encode(self, row: outbox.OutboxRow) -> tuple[Outgoing, ...]:
@@ -175,7 +175,7 @@ class Relay:
     async def _failed(self, shipped: Shipped) -> None:
         if shipped.was_too_large and self._max_bytes > SMALLEST_BYTES:
             self._max_bytes = max(SMALLEST_BYTES, self._max_bytes // 2)
-            log.warning("smaller_messages", max_bytes=self._max_bytes, because="Kafka refused one")
+            log.warning("Kafka refuses a batch as too large", max_bytes_now=self._max_bytes)
             return
         await self._life.replace()
         with kafka_errors("publish"):
@@ -189,4 +189,4 @@ class Relay:
             if self.is_leader:
                 await workers.resign(self._database, ROLE, self._identity.worker())
         except (TimeoutError, KafkaUnavailable, StoreUnavailable, InvalidSettings) as error:
-            log.info("rows_left_in_the_outbox", reason=str(error) or "no time left")
+            log.info("rows are left in the outbox", reason=str(error) or "no time left")

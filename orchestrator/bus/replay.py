@@ -105,7 +105,10 @@ async def replay(
     found = {letter.id: letter for letter in await read_dead_letters(options)}
     absent = sorted(set(ids) - found.keys())
     if absent:
-        raise NotFound(f"no dead letter {', '.join(map(repr, absent))} in the topic")
+        raise NotFound(
+            f"there is no dead letter {', '.join(map(repr, absent))}; "
+            "`orchestrator dead-letters list` shows those there are"
+        )
     letters = [found[id_] for id_ in ids]
     for letter in letters:
         _check(letter, force=force)
@@ -122,7 +125,8 @@ async def replay(
 def _check(letter: DeadLetterView, *, force: bool) -> None:
     if letter.reason in NO_MESSAGE or not letter.topic:
         raise NotAllowed(
-            f"dead letter {letter.id} ({letter.reason}) tells of an event, it holds no message"
+            f"dead letter {letter.id} ({letter.reason}) tells what happened and holds no message: "
+            "there is nothing to send again"
         )
     for name, what in ((LENGTH, "the beginning of its message"), (HEADERS_LEFT_OUT, "no headers")):
         if first(letter.headers, name) is not None:

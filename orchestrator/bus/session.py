@@ -274,7 +274,7 @@ class Session:
         lost = {TopicPartition(p.topic, p.partition) for p in parts} - done.keys()
         if lost:
             names = sorted(f"{p.topic}/{p.partition}" for p in lost)
-            log.info("position_moved_by_another", partitions=names)
+            log.info("another worker moved the position", partitions=names)
             self.assignment.unplace(lost)
 
     async def _write_for_sure(self, parts: Sequence[Part]) -> frozenset[Place] | None:

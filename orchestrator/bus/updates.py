@@ -41,7 +41,7 @@ def stub_message(update: StepUpdate, *, source: str, size: int) -> tuple[bytes, 
     """The same without the step, for one that is larger than Kafka takes: order has no holes."""
     note = (
         f"this step has {size} bytes, more than a Kafka message may have: "
-        f"read step {update.seq} of task {update.task_id} from the database or the API"
+        f"read step {update.seq} of task {update.task_id} from the view task_steps in PostgreSQL"
     )
     return _message(update, {"step": None, "change": None, "note": note}, source=source)
 

@@ -24,6 +24,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 Id = Annotated[str, typer.Argument(metavar="ID", help="The agent's id.")]
 Tenant = Annotated[str, typer.Option(help="Whose agent.")]
 
+NO_AGENTS = "no agents; add one: `orchestrator agents add FILE`"
+
 
 @app.callback()
 def _agents() -> None:
@@ -90,7 +92,7 @@ def list_(*, as_json: AsJson = False) -> None:
         print_json([dump(agent) for agent in agents])
         return
     if not agents:
-        note("no agents; add one: orchestrator agents add FILE")
+        note(NO_AGENTS)
         return
     rows = (
         (
@@ -159,7 +161,7 @@ def check(
         rows = ((a.id, _verdict(h), f"{h.duration_ms} ms", _remark(h)) for a, h in found)
         console().print(table(("AGENT", "READY", "TOOK", "SAYS"), rows))
     else:
-        note("no agents")
+        note(NO_AGENTS)
     if not all(h.ready for _, h in found):
         raise typer.Exit(1)
 

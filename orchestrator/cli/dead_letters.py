@@ -160,7 +160,10 @@ def _find(letters: list[DeadLetterView], wanted: str) -> DeadLetterView:
     # The end of an id is what differs; its beginning is a time.
     found = [letter for letter in letters if letter.id.endswith(wanted)]
     if not found:
-        raise NotFound(f"there is no dead letter {wanted!r}; `orchestrator dead-letters list`")
+        raise NotFound(
+            f"there is no dead letter {wanted!r}; "
+            "`orchestrator dead-letters list` shows those there are"
+        )
     if len(found) > 1:
         raise NotAllowed(f"{len(found)} dead letters end in {wanted!r}: give more of the id")
     return found[0]

@@ -32,12 +32,11 @@ from orchestrator.cli.worker import options_of, run_loop, run_worker
 from orchestrator.domain.task import TaskStatus
 from orchestrator.local.demo import demo_folder
 from orchestrator.store.database import Database
-from orchestrator.store.history import TaskFilter, list_tasks, show_task, steps_of
+from orchestrator.store.history import TaskFilter, TaskRow, list_tasks, show_task, steps_of
 from orchestrator.telemetry.logs import LogOptions, configure_logs
 
 DEADLINE_SECONDS = 90.0
 LOOK_SECONDS = 0.15
-FINAL = (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED, TaskStatus.QUARANTINED)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -126,17 +125,17 @@ async def _watch(database: Database, publisher: Publisher, bus: BusOptions, *, r
         while time.monotonic() < deadline:
             rows = await list_tasks(database, TaskFilter(text=f"-{run}", limit=len(SAMPLES)))
             progress.show(sorted(rows, key=lambda row: list(shows).index(row.task_id)))
-            asks = any(r.task_id == task_id(ASKING, run=run) and _asks(r.status) for r in rows)
+            asks = any(_asks(r, run=run) for r in rows)
             if asks and not is_answered:
                 await _publish(publisher, bus, demo_folder() / "answer.jsonl", run=run)
                 is_answered = True
-            if len(rows) == len(SAMPLES) and all(r.status in FINAL for r in rows):
+            if len(rows) == len(SAMPLES) and all(r.is_over for r in rows):
                 return
             await asyncio.sleep(LOOK_SECONDS)
 
 
-def _asks(status: TaskStatus) -> bool:
-    return status is TaskStatus.WAITING
+def _asks(row: TaskRow, *, run: str) -> bool:
+    return row.task_id == task_id(ASKING, run=run) and row.status is TaskStatus.WAITING
 
 
 async def _collect(database: Database, *, run: str) -> list[Ended]:

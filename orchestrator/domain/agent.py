@@ -8,6 +8,7 @@ from orchestrator.domain.json import JsonObject
 
 Protocol = Literal["http", "a2a", "function", "kafka", "mcp"]
 Effects = Literal["idempotent", "at_most_once"]
+AgentType = Literal["input", "processor", "output"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,7 @@ class Agent:
     role: str = ""
     protocol: Protocol = "http"
     capabilities: tuple[str, ...] = ()
-    type: Literal["input", "processor", "output"] = "processor"
+    type: AgentType = "processor"
     input_schema: JsonObject = field(default_factory=lambda: {"type": "object"})
     output_schema: JsonObject = field(default_factory=lambda: {"type": "object"})
     limits: Limits = Limits()

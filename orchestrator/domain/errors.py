@@ -1,4 +1,6 @@
-"""Every error of the product, in one tree, grouped by who has to act.
+"""The errors that packages share, in one tree, grouped by who has to act.
+
+Those of one package alone (`Fenced`, `NameTaken`, `LocalServerError`, …) stand there, below these.
 
 OrchestratorError
 ├── SenderError                the message's sender: it goes to `dead-letters`
@@ -9,8 +11,7 @@ OrchestratorError
 │   ├── NotFound
 │   ├── NotAllowed
 │   ├── SchemaMismatch
-│   ├── UnreadableJournal
-│   └── PartitionGap
+│   └── UnreadableJournal
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
 │   └── AgentFailed
@@ -25,7 +26,7 @@ from typing import ClassVar
 
 
 class OrchestratorError(Exception):
-    """The root: `code` is stable and goes into logs, metrics and messages."""
+    """The root: `code` is stable; where an error ends a task, the journal holds it."""
 
     code: ClassVar[str] = "internal"
     retryable: bool = False
@@ -91,12 +92,6 @@ class UnreadableJournal(OperatorError):
     """A step was written by a later release, or by nobody of us: the task can't go on here."""
 
     code = "unreadable_journal"
-
-
-class PartitionGap(OperatorError):
-    """Kafka no longer has (or never had) the message at which reading should go on."""
-
-    code = "gap"
 
 
 class PeerError(OrchestratorError):

@@ -191,7 +191,9 @@ def load_body(kind: str, body: object) -> StepBody:
     """
     adapter = _ADAPTERS.get(kind)
     if adapter is None:
-        raise UnreadableJournal(f"step of kind {kind!r}: this release does not know it")
+        raise UnreadableJournal(
+            f"step of kind {kind!r}: this release does not know it; upgrade this worker"
+        )
     try:
         return adapter.validate_python(body)
     except ValidationError as error:

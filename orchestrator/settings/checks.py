@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.bus.options import OWN_PREFIX
 from orchestrator.settings.variables import (
     FILE_SUFFIX,
     KNOWN,
-    PREFIX,
     SECRETS,
     VARIABLES,
     Variables,
@@ -25,7 +25,7 @@ MAX_SHOWN = 60
 
 
 def unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    for name in sorted(n for n in environ if n.startswith(PREFIX) and n not in KNOWN):
+    for name in sorted(n for n in environ if n.startswith(OWN_PREFIX) and n not in KNOWN):
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.7)
         hint = f"did you mean {close[0]}?" if close else ".env.example lists those there are"
         yield f"{name}: there is no such setting; {hint}"

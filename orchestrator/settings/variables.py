@@ -15,7 +15,6 @@ from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
 from orchestrator.telemetry.logs import LogFormat, LogLevel
 
-PREFIX = "ORCHESTRATOR_"
 FILE_SUFFIX = "_FILE"
 
 BUS = BusOptions()

@@ -147,7 +147,9 @@ class Database:
         except StoreUnavailable as error:
             cause = error.__cause__
             if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
-                raise InvalidSettings(f"DATABASE_URL: the server refuses: {cause}") from cause
+                raise InvalidSettings(
+                    f"DATABASE_URL: the server refuses the login: {cause}; check user and password"
+                ) from cause
             if isinstance(cause, asyncpg.InvalidCatalogNameError):
                 raise InvalidSettings(f"DATABASE_URL: {cause}; create it first") from cause
             raise

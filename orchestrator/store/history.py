@@ -3,7 +3,6 @@
 Nothing in here writes or locks; the views and functions of the schema do the arithmetic.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,8 +29,8 @@ ONE = "SELECT p.* FROM task_progress p WHERE p.task_id = $1"
 
 DETAILS = """
 SELECT t.kind, t.priority, t.deadline, t.budget_tokens, t.metadata,
-       nullif(t.run_at, 'infinity') AS run_at, t.epoch, t.claims,
-       t.traceparent, w.name AS worker,
+       nullif(t.run_at, 'infinity') AS run_at, t.epoch, t.traceparent,
+       w.name AS worker,
        (SELECT s.body->'result' FROM steps s WHERE s.task = t.id AND s.kind = 'completed'
         ORDER BY s.seq DESC LIMIT 1) AS result,
        (SELECT count(*) FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS unread,
@@ -47,8 +46,6 @@ SELECT task_id, seq, at, kind, agent, status, attempt, duration_ms, input_tokens
        summary, body, change
 FROM task_steps WHERE task_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
 """
-
-COUNTS = "SELECT status, count(*) AS tasks FROM tasks GROUP BY status"
 
 OVER = (
     TaskStatus.COMPLETED,
@@ -202,10 +199,14 @@ async def find_task(database: Database, task_id: TaskId) -> TaskRow:
     """
     row = await database.fetch_one(ONE, task_id)
     if row is None:
-        raise NotFound(
-            f"there is no task {task_id!r}; `orchestrator tasks list` shows those there are"
-        )
+        raise no_such_task(task_id)
     return _row(row)
+
+
+def no_such_task(task_id: TaskId) -> NotFound:
+    return NotFound(
+        f"there is no task {task_id!r}; `orchestrator tasks list` shows those there are"
+    )
 
 
 async def show_task(
@@ -241,9 +242,3 @@ async def steps_of(
 ) -> list[StepRow]:
     """The task's steps from the one that follows `after`, in order."""
     return [_step(r) for r in await database.fetch(STEPS, task_id, after, limit)]
-
-
-async def count_by_status(database: Database) -> dict[TaskStatus, int]:
-    """How many tasks there are in each status; a scan of the whole table."""
-    rows: Sequence[Row] = await database.fetch(COUNTS)
-    return {TaskStatus(r["status"]): r["tasks"] for r in rows}

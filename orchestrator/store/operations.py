@@ -3,10 +3,11 @@
 Each is one statement and takes the task's row first, like all others; the caller sends the notice.
 """
 
-from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database
+from orchestrator.store.history import no_such_task
 
 # The runner that owns the task, or claims it next, ends it: only a runner writes a task's journal.
 CANCEL = """
@@ -61,7 +62,7 @@ async def cancel(database: Database, task_id: TaskId, *, reason: str, source: st
     """
     row = await database.fetch_one(CANCEL, task_id, reason, source)
     if row is None:
-        raise NotFound(f"there is no task {task_id!r}")
+        raise no_such_task(task_id)
     if not row["done"]:
         raise NotAllowed(f"task {task_id!r} is {row['status']}: there is nothing left to cancel")
     return TaskStatus(row["status"])
@@ -76,7 +77,7 @@ async def retry(database: Database, task_id: TaskId) -> TaskStatus:
     """
     row = await database.fetch_one(RETRY, task_id)
     if row is None:
-        raise NotFound(f"there is no task {task_id!r}")
+        raise no_such_task(task_id)
     if not row["done"]:
         raise NotAllowed(_why_not(task_id, row["status"], was_accepted=row["was_accepted"]))
     return TaskStatus(row["status"])

@@ -58,27 +58,14 @@ _ids: ContextVar[dict[str, object] | None] = ContextVar("orchestrator_log_ids", 
 
 
 @contextmanager
-def _bind(ids: dict[str, object]) -> Iterator[None]:
-    token = _ids.set({**(_ids.get() or {}), **ids})
+def bind_task(task_id: str, trace_id: str | None = None) -> Iterator[None]:
+    """Every line logged inside, also by coroutines that are started inside, carries these ids."""
+    trace = {} if trace_id is None else {"trace_id": trace_id}
+    token = _ids.set({**(_ids.get() or {}), "task_id": task_id, **trace})
     try:
         yield
     finally:
         _ids.reset(token)
-
-
-@contextmanager
-def bind_task(task_id: str, trace_id: str | None = None) -> Iterator[None]:
-    """Every line logged inside, also by coroutines that are started inside, carries these ids."""
-    trace = {} if trace_id is None else {"trace_id": trace_id}
-    with _bind({"task_id": task_id, **trace}):
-        yield
-
-
-@contextmanager
-def bind_step(step: int) -> Iterator[None]:
-    """Adds a step's number to the ids of the task."""
-    with _bind({"step": step}):
-        yield
 
 
 def get_logger(name: str) -> BoundLogger:

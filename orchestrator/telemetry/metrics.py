@@ -38,7 +38,7 @@ TOOL_SECONDS = Histogram(
 
 MESSAGES = Counter(
     "orchestrator_messages_total",
-    "Messages read from Kafka; result is accepted, event, dead_letter or duplicate",
+    "Messages read from Kafka; result is accepted, event or dead_letter",
     ["topic", "result"],
 )
 DEAD_LETTERS = Counter(

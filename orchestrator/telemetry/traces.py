@@ -1,6 +1,6 @@
 """W3C trace context by hand: which trace a message, a task and an agent call belong to.
 
-No SDK: a header is read, a child's header is written, and the ids stand in the logs.
+No SDK: a header is read or made, handed on to the agents, and its id stands in the logs.
 """
 
 import re
@@ -22,12 +22,6 @@ class Trace:
     def traceparent(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.is_sampled else '00'}"
 
-    def child(self) -> "Trace":
-        """A new span of the same trace."""
-        return Trace(
-            trace_id=self.trace_id, span_id=secrets.token_hex(8), is_sampled=self.is_sampled
-        )
-
 
 def new_trace() -> Trace:
     return Trace(trace_id=secrets.token_hex(16), span_id=secrets.token_hex(8))
@@ -45,9 +39,3 @@ def parse_traceparent(header: str | None) -> Trace | None:
     if trace_id == "0" * 32 or span_id == "0" * 16:
         return None
     return Trace(trace_id=trace_id, span_id=span_id, is_sampled=bool(int(flags, 16) & 1))
-
-
-def continue_trace(header: str | None) -> Trace:
-    """A child of the trace that the header names, or a new trace."""
-    trace = parse_traceparent(header)
-    return trace.child() if trace else new_trace()

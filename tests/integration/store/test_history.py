@@ -16,7 +16,6 @@ from orchestrator.store import operations
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.history import (
     TaskFilter,
-    count_by_status,
     find_task,
     list_tasks,
     show_task,
@@ -136,10 +135,6 @@ async def test_lists_are_filtered_and_paged_newest_first(journal: Journal) -> No
     assert await ids(TaskFilter(statuses=(TaskStatus.READY,))) == ["order-3", "order-1"]
     assert await ids(TaskFilter(text="TASK ORDER-2")) == ["order-2"]
     assert await ids(TaskFilter(tenant="nobody")) == []
-    assert await count_by_status(journal.database) == {
-        TaskStatus.RUNNING: 3,
-        TaskStatus.READY: 2,
-    }
 
 
 async def test_a_task_that_is_not_there_is_not_found(database: Database) -> None:

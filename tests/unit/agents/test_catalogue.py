@@ -49,10 +49,10 @@ async def test_the_same_object_is_returned_while_nothing_changed() -> None:
     shelf = Shelf(CRM)
     catalogue = CachedCatalogue(shelf.load)
     before = await catalogue.agents("default")
-    await catalogue.refresh()
+    catalogue.invalidate()
     assert await catalogue.agents("default") is before
     shelf.agents = [replace(CRM, name="Other")]
-    await catalogue.refresh()
+    catalogue.invalidate()
     assert (await catalogue.agents("default"))[0].name == "Other"
 
 

@@ -10,7 +10,6 @@ import structlog
 from orchestrator.telemetry.logs import (
     VERBOSE_LOGGER,
     LogOptions,
-    bind_step,
     bind_task,
     configure_logs,
     get_logger,
@@ -50,16 +49,16 @@ async def test_ids_of_a_task_are_on_all_its_lines_and_on_no_others() -> None:
     stream = configured(LogOptions())
 
     async def work(task_id: str) -> None:
-        with bind_task(task_id, "trace-1"), bind_step(4):
+        with bind_task(task_id, "trace-1"):
             await asyncio.sleep(0)
             get_logger("orchestrator.a").info("inside")
         get_logger("orchestrator.a").info("outside")
 
     await asyncio.gather(work("one"), work("two"))
     inside = [e for e in events(stream) if e["message"] == "inside"]
-    assert [(e["task_id"], e["step"], e["trace_id"]) for e in inside] == [
-        ("one", 4, "trace-1"),
-        ("two", 4, "trace-1"),
+    assert [(e["task_id"], e["trace_id"]) for e in inside] == [
+        ("one", "trace-1"),
+        ("two", "trace-1"),
     ]
     assert not any("task_id" in e for e in events(stream) if e["message"] == "outside")
 
