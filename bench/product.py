@@ -50,16 +50,16 @@ class Service:
         self._servers = servers
         self._worker = worker
         self._metrics_url = metrics_url
-        servers_argument = {"bootstrap_servers": servers.bootstrap_servers}
-        self._producer = AIOKafkaProducer(**servers_argument, acks="all")
-        self._consumer = AIOKafkaConsumer(**servers_argument, enable_auto_commit=False)
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Connects the clients; updates are read from here on."""
-        await self._producer.start()
+        address = {"bootstrap_servers": self._servers.bootstrap_servers}
+        self._producer = AIOKafkaProducer(**address, acks="all")
         stack.push_async_callback(self._producer.stop)
-        await self._consumer.start()
+        await self._producer.start()
+        self._consumer = AIOKafkaConsumer(**address, enable_auto_commit=False)
         stack.push_async_callback(self._consumer.stop)
+        await self._consumer.start()
         topic = Topics().task_updates
         partitions = await self._producer.partitions_for(topic)
         self._consumer.assign([TopicPartition(topic, number) for number in partitions])

@@ -12,7 +12,6 @@ from typing import Any
 from orchestrator.bus.options import Security
 from orchestrator.local.java import find_java
 from orchestrator.local.kafka import LocalKafka
-from tests.fixtures.servers import PostgresServer
 from tests.fixtures.service import Place, Service, open_service
 
 REGISTER = "Register the customer ACME"
@@ -41,7 +40,6 @@ async def certificate(folder: Path) -> tuple[Path, Path]:
 
 @asynccontextmanager
 async def secured(
-    postgres: PostgresServer,
     database_url: str,
     folder: Path,
     *,
@@ -77,37 +75,44 @@ async def done_once(service: Service, **variables: str) -> str:
     return worker.text()
 
 
+SASL = Security(security_protocol="SASL_PLAINTEXT", sasl_username="me", sasl_password=PASSWORD)
+SASL_CLIENT = {
+    "security_protocol": "SASL_PLAINTEXT",
+    "sasl_mechanism": "PLAIN",
+    "sasl_plain_username": "me",
+    "sasl_plain_password": PASSWORD,
+}
+SASL_BROKER = {
+    **protocol("SASL_PLAINTEXT"),
+    "sasl.enabled.mechanisms": "PLAIN",
+    f"{CLIENTS}.plain.sasl.jaas.config": LOGIN,
+}
+SASL_VARIABLES = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA_SASL_USERNAME": "me",
+    "KAFKA_SASL_PASSWORD": PASSWORD,
+}
+
+
 async def test_a_kafka_that_asks_for_a_password_gets_it_and_no_log_does(
-    postgres: PostgresServer, database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
-    security = Security(
-        security_protocol="SASL_PLAINTEXT", sasl_username="me", sasl_password=PASSWORD
-    )
-    client = {
-        "security_protocol": "SASL_PLAINTEXT",
-        "sasl_mechanism": "PLAIN",
-        "sasl_plain_username": "me",
-        "sasl_plain_password": PASSWORD,
-    }
-    properties = {
-        **protocol("SASL_PLAINTEXT"),
-        "sasl.enabled.mechanisms": "PLAIN",
-        f"{CLIENTS}.plain.sasl.jaas.config": LOGIN,
-    }
     async with secured(
-        postgres, database_url, tmp_path, properties=properties, security=security, client=client
+        database_url, tmp_path, properties=SASL_BROKER, security=SASL, client=SASL_CLIENT
     ) as service:
-        said = await done_once(
-            service,
-            KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT",
-            KAFKA_SASL_USERNAME="me",
-            KAFKA_SASL_PASSWORD=PASSWORD,
-        )
-        assert PASSWORD not in said
+        assert PASSWORD not in await done_once(service, **SASL_VARIABLES)
+
+        refused = service.worker("refused")
+        refused.environ.update(SASL_VARIABLES, KAFKA_SASL_PASSWORD="wrong-canary")
+        await refused.launch()
+
+        assert await refused.ended() == 2
+        assert "the broker refuses the login" in refused.text().splitlines()[-1]
+        assert "wrong-canary" not in refused.text()
 
 
 async def test_a_kafka_that_speaks_tls_is_trusted_by_its_authority(
-    postgres: PostgresServer, database_url: str, tmp_path: Path
+    database_url: str, tmp_path: Path
 ) -> None:
     store, trusted = await certificate(tmp_path)
     security = Security(security_protocol="SSL", ssl_cafile=str(trusted))
@@ -120,6 +125,6 @@ async def test_a_kafka_that_speaks_tls_is_trusted_by_its_authority(
     }
     client = {"security_protocol": "SSL", "ssl_context": context}
     async with secured(
-        postgres, database_url, tmp_path, properties=properties, security=security, client=client
+        database_url, tmp_path, properties=properties, security=security, client=client
     ) as service:
         await done_once(service, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE=str(trusted))

@@ -16,6 +16,8 @@ from aiokafka.structs import ConsumerRecord
 
 from orchestrator.bus.options import Topics
 
+PATIENCE_SECONDS = 40.0
+"""The machine may be busy with much else; what never comes takes this long to fail."""
 FINAL = ("completed", "failed", "cancelled", "quarantined")
 
 
@@ -131,7 +133,7 @@ class Observer:
         found = await self.rows("SELECT task_id, status FROM tasks")
         return {row["task_id"]: row["status"] for row in found}
 
-    async def reached(self, task_id: str, *statuses: str, seconds: float = 20.0) -> Any:
+    async def reached(self, task_id: str, *statuses: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The task once it has one of these statuses; fails with what it has instead."""
         deadline = time.monotonic() + seconds
         while True:
@@ -142,7 +144,7 @@ class Observer:
                 raise AssertionError(f"{task_id}: not {statuses}, but {row and dict(row)}")
             await asyncio.sleep(0.02)
 
-    async def completed(self, *task_ids: str, seconds: float = 20.0) -> None:
+    async def completed(self, *task_ids: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Returns when all of them are."""
         deadline = time.monotonic() + seconds
         wanted = set(task_ids)
@@ -157,7 +159,9 @@ class Observer:
                 raise AssertionError(f"{len(left)} of {len(wanted)} not completed: {shown}")
             await asyncio.sleep(0.1)
 
-    async def told(self, task_id: str, kind: str, *, seconds: float = 20.0) -> list[Update]:
+    async def told(
+        self, task_id: str, kind: str, *, seconds: float = PATIENCE_SECONDS
+    ) -> list[Update]:
         """The task's updates once one of this type is among them."""
         deadline = time.monotonic() + seconds
         while not any(update.type == kind for update in self.updates[task_id]):
