@@ -147,7 +147,9 @@ class LocalKafka:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
         tool = await asyncio.create_subprocess_exec(
             *run,
-            *("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties)),
+            # With `=`: one id in 64 begins with a dash, and would be taken for an option.
+            *("kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"),
+            *("-c", str(self._properties)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
