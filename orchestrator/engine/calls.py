@@ -132,7 +132,7 @@ def _tell(due: DueCall, result: CallResult) -> None:
         "status": result.status.value,
         "duration_ms": result.duration_ms,
     }
-    log.info("agent answered", **told)
+    log.debug("agent answered", **told)
     if logging.getLogger(VERBOSE_LOGGER).isEnabledFor(logging.INFO):
         answer = result.error or _text(result.output)
         verbose.info("agent call", **told, block=f"input  {_text(due.call.input)}\nanswer {answer}")

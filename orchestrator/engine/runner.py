@@ -163,7 +163,7 @@ class Runner:
         except ModelFailed as error:
             return await self._model_failed(error, attempt)
         decided = self._record.next(_decided(turn), change=_turn_change(turn))
-        log.info("decision", step=decided.seq, type=turn.decision.type, tokens=turn.usage.total)
+        log.debug("decision", step=decided.seq, type=turn.decision.type, tokens=turn.usage.total)
         return await self._follow(turn, decided)
 
     async def _follow(self, turn: Turn, decided: Step) -> TaskStatus | None:
