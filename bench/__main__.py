@@ -47,8 +47,8 @@ class Size:
     warm_up: int
 
 
-FULL = Size(rounds=7, seconds=120, tasks=800, stock_tasks=150, alone=400, warm_up=300)
-QUICK = Size(rounds=3, seconds=15, tasks=120, stock_tasks=40, alone=200, warm_up=80)
+FULL = Size(rounds=7, seconds=120, tasks=800, stock_tasks=150, alone=400, warm_up=800)
+QUICK = Size(rounds=3, seconds=15, tasks=120, stock_tasks=40, alone=200, warm_up=150)
 MIN_ROUNDS = 2
 BARE_ALONE = 100
 
@@ -144,8 +144,9 @@ async def measure(size: Size) -> Figures:
 async def _measure(sides: Sides, size: Size, facts: JsonObject) -> Figures:
     tasks = {PRODUCT: size.tasks, LEAN: size.tasks, STOCK: size.stock_tasks}
     _say("Warming up …")
+    # A whole round of the product: its connections, their plans and the broker's code get warm.
     for side in tasks:
-        await sides.round(side, size.warm_up)
+        await sides.round(side, size.stock_tasks if side == STOCK else size.warm_up)
     rounds: list[Round] = []
     before, began = await sides.metrics(), time.monotonic()
     for number in range(size.rounds):
