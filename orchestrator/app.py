@@ -36,6 +36,7 @@ from orchestrator.store import migrations
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.ingest import Ingested
 from orchestrator.store.notices import Notice, Notices
+from orchestrator.store.postgres import PostgresStore
 from orchestrator.telemetry.logs import get_logger
 
 T = TypeVar("T")
@@ -196,7 +197,7 @@ async def _wire(
     notices = Notices(database, heard=wiring.heard)
     http = HttpCaller(client, environ=options.environ, may_send=wiring.may_send)
     worker = Worker(
-        database,
+        PostgresStore(database),
         options.engine,
         planner=planner,
         caller=LimitedCaller(Callers({"http": http})),

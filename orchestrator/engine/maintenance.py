@@ -5,8 +5,7 @@ import random
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.engine.options import EngineOptions
-from orchestrator.store import claims, outbox, workers
-from orchestrator.store.database import Database
+from orchestrator.engine.store import UpkeepStore
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
@@ -16,8 +15,8 @@ log = get_logger(__name__)
 class Maintenance:
     """Every worker runs it; row locks keep two passes from doing the same work."""
 
-    def __init__(self, database: Database, options: EngineOptions) -> None:
-        self._database = database
+    def __init__(self, store: UpkeepStore, options: EngineOptions) -> None:
+        self._store = store
         self._options = options
 
     async def run(self) -> None:
@@ -33,24 +32,24 @@ class Maintenance:
     async def run_once(self) -> bool:
         """One pass; whether it made or ended any task."""
         options = self._options
-        freed = await claims.reap(self._database, lease=options.lease)
+        freed = await self._store.reap(lease=options.lease)
         if freed:
             log.warning("tasks of silent workers are runnable again", tasks=freed)
-        for name in await workers.forget_dead(self._database, lease=options.lease):
+        for name in await self._store.forget_dead(lease=options.lease):
             log.warning("worker is gone", worker=name)
-        set_aside = await claims.quarantine(
-            self._database, max_claims=options.max_claims, dead_letters=options.dead_letters
+        set_aside = await self._store.quarantine(
+            max_claims=options.max_claims, dead_letters=options.dead_letters
         )
         if set_aside:
             log.error("tasks are set aside: claimed again and again", tasks=set_aside)
-        given_up = await claims.expire_expected(self._database, dead_letters=options.dead_letters)
+        given_up = await self._store.expire_expected(dead_letters=options.dead_letters)
         if given_up:
             log.warning("events without a task are given up", tasks=given_up)
         await self._measure()
         return bool(freed or set_aside or given_up)
 
     async def _measure(self) -> None:
-        metrics.TASKS_RUNNABLE.set(await claims.count_runnable(self._database))
-        rows, oldest_seconds = await outbox.backlog(self._database)
+        metrics.TASKS_RUNNABLE.set(await self._store.count_runnable())
+        rows, oldest_seconds = await self._store.backlog()
         metrics.OUTBOX_ROWS.set(rows)
         metrics.OUTBOX_AGE.set(oldest_seconds)

@@ -8,8 +8,7 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.lease import Lease, boot_seconds
 from orchestrator.engine.options import EngineOptions
-from orchestrator.store import workers
-from orchestrator.store.database import Database
+from orchestrator.engine.store import MemberStore
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
@@ -27,7 +26,7 @@ class Membership:
 
     def __init__(
         self,
-        database: Database,
+        store: MemberStore,
         options: EngineOptions,
         *,
         lease: Lease,
@@ -38,7 +37,7 @@ class Membership:
 
         It is awaited before a lapsed lease counts again: tasks may have new owners by then.
         """
-        self._database = database
+        self._store = store
         self._options = options
         self._lease = lease
         self._clock = clock
@@ -53,7 +52,7 @@ class Membership:
     async def join(self) -> None:
         """Begins a life under the worker's name; tasks of an earlier one are runnable at once."""
         sent = boot_seconds()
-        self._id = await workers.register(self._database, self._options.worker_name)
+        self._id = await self._store.register(self._options.worker_name)
         self._lease.renew(sent)
         await self.beat()
         log.info("worker joined", worker=self._options.worker_name, id=self._id)
@@ -77,7 +76,7 @@ class Membership:
         """
         sent = boot_seconds()
         had_lapsed = not self._lease.is_held()
-        at = await workers.heartbeat(self._database, self.id)
+        at = await self._store.heartbeat(self.id)
         if at is None:
             await self._come_back()
             return
@@ -89,18 +88,18 @@ class Membership:
 
     async def _come_back(self) -> None:
         self._lease.drop()
-        if await workers.has_namesake(self._database, self._options.worker_name, self.id):
+        if await self._store.has_namesake(self._options.worker_name, self.id):
             raise NameTaken(
                 f"another worker runs under the name {self._options.worker_name!r}: "
                 "give each its own ORCHESTRATOR_WORKER_NAME"
             )
         log.warning("worker was given up by the others, it begins anew")
         sent = boot_seconds()
-        self._id = await workers.register(self._database, self._options.worker_name)
+        self._id = await self._store.register(self._options.worker_name)
         await self._compare()
         self._lease.renew(sent)
 
     async def leave(self) -> None:
         """Ends this life; what it still owned is found by the others."""
         if self._id is not None:
-            await workers.leave(self._database, self._id)
+            await self._store.leave(self._id)

@@ -21,12 +21,11 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.patience import patiently
 from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
+from orchestrator.engine.store import Store
 from orchestrator.planners.planner import Planner
-from orchestrator.store import claims
 from orchestrator.store.claims import Loaded, Unreadable
-from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed, Ingested
-from orchestrator.store.journal import Entry, Written, journal
+from orchestrator.store.journal import Entry, Written
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
@@ -46,7 +45,7 @@ class Worker:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         options: EngineOptions,
         *,
         planner: Planner,
@@ -55,7 +54,7 @@ class Worker:
         journaled: Callable[[], None],
     ) -> None:
         """`journaled` is called after each commit: there is something for Kafka."""
-        self._database = database
+        self._store = store
         self._options = options
         self._clock = Clock()
         self.lease = Lease(options.fence)
@@ -83,9 +82,9 @@ class Worker:
             freed=self._freed,
         )
         self._membership = Membership(
-            database, options, lease=self.lease, clock=self._clock, compare=self.reconcile
+            store, options, lease=self.lease, clock=self._clock, compare=self.reconcile
         )
-        self._maintenance = Maintenance(database, options)
+        self._maintenance = Maintenance(store, options)
 
     @property
     def id(self) -> WorkerId:
@@ -145,9 +144,9 @@ class Worker:
             log.warning("tasks could not be given back", error=str(error) or type(error).__name__)
 
     async def _give_back_all(self) -> None:
-        left = await claims.owned(self._database, self.id)
+        left = await self._store.owned(self.id)
         if left:
-            await claims.release(self._database, self.id, left, delay=None)
+            await self._store.release(self.id, left, delay=None)
             log.info("tasks are given back", tasks=len(left))
 
     async def close(self) -> None:
@@ -160,9 +159,7 @@ class Worker:
         self._left_some = room == 0
         if room == 0:
             return 0
-        claimed = await claims.claim(
-            self._database, self.id, limit=room, max_claims=self._options.max_claims
-        )
+        claimed = await self._store.claim(self.id, limit=room, max_claims=self._options.max_claims)
         self._left_some = len(claimed) == room
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
@@ -173,32 +170,32 @@ class Worker:
         """Stops what another worker owns, and runs what is owned here and does not run."""
         # Taken before PostgreSQL is asked: what is claimed meanwhile must not be taken for lost.
         believed, unsettled = self._running.tasks(), self._running.unsettled()
-        owned = set(await claims.owned(self._database, self.id))
+        owned = set(await self._store.owned(self.id))
         lost = believed - owned
         if lost:
             log.warning("tasks have newer owners", tasks=len(lost))
             self._running.drop(lost)
         self._running.start(owned - self._running.tasks())
         if left := owned & unsettled:
-            await claims.release(self._database, self.id, list(left), delay=timedelta())
+            await self._store.release(self.id, list(left), delay=timedelta())
         self._running.settle(unsettled)
 
     async def _write(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         with metrics.JOURNAL_SECONDS.time():
-            written = await journal(self._database, entries)
+            written = await self._store.journal(entries)
         metrics.JOURNAL_ROWS.observe(sum(len(e.steps) for e in entries))
         for kind, count in Counter(s.body.kind for e in entries for s in e.steps).items():
             metrics.STEPS.labels(kind).inc(count)
         return written
 
     async def _unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
-        return await patiently(lambda: claims.unread(self._database, key))
+        return await patiently(lambda: self._store.unread(key))
 
     async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
-        return await claims.load(self._database, self.id, keys)
+        return await self._store.load(self.id, keys)
 
     async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
-        return await claims.release(self._database, self.id, tasks, delay=delay)
+        return await self._store.release(self.id, tasks, delay=delay)
 
     def _freed(self) -> None:
         """What found no room is not left to the poll either."""

@@ -29,6 +29,7 @@ from orchestrator.store.ingest import (
     Origin,
     ingest,
 )
+from orchestrator.store.postgres import PostgresStore
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import AGENTS
 
@@ -155,7 +156,7 @@ async def start_worker(
         return agents
 
     worker = Worker(
-        database,
+        PostgresStore(database),
         engine_options(**options),
         planner=planner,
         caller=caller,

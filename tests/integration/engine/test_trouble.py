@@ -14,6 +14,7 @@ from orchestrator.engine.maintenance import Maintenance
 from orchestrator.store import outbox
 from orchestrator.store.database import Database
 from orchestrator.store.outbox import Letter
+from orchestrator.store.postgres import PostgresStore
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
@@ -167,7 +168,7 @@ async def test_large_context_of_a_long_task_is_written_now_and_then(
 
 
 async def test_maintenance_finds_nothing_to_do_in_an_empty_database(database: Database) -> None:
-    assert await Maintenance(database, engine_options()).run_once() is False
+    assert await Maintenance(PostgresStore(database), engine_options()).run_once() is False
 
 
 async def test_maintenance_takes_the_tasks_of_dead_workers(database: Database, feed: Feed) -> None:
@@ -176,18 +177,18 @@ async def test_maintenance_takes_the_tasks_of_dead_workers(database: Database, f
     await database.fetch(
         "UPDATE tasks SET status = 'running', owner = (SELECT id FROM workers), epoch = 4"
     )
-    assert await Maintenance(database, engine_options()).run_once() is True
+    assert await Maintenance(PostgresStore(database), engine_options()).run_once() is True
     row = await task_row(database, "t")
     assert (row["status"], row["owner"], row["epoch"]) == ("ready", None, 5)
     assert await database.fetch("SELECT FROM workers") == []
-    assert await Maintenance(database, engine_options()).run_once() is False
+    assert await Maintenance(PostgresStore(database), engine_options()).run_once() is False
 
 
 async def test_event_whose_task_never_came_becomes_a_dead_letter(
     database: Database, feed: Feed
 ) -> None:
     await feed.event("t", payload={"a": 1})
-    maintenance = Maintenance(database, engine_options())
+    maintenance = Maintenance(PostgresStore(database), engine_options())
     assert await maintenance.run_once() is False
     await database.fetch("UPDATE tasks SET run_at = now()")
     assert await maintenance.run_once() is True

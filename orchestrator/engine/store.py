@@ -1,0 +1,67 @@
+"""The seam between the engine and where tasks are kept: what a worker asks of it, and nothing else.
+
+`orchestrator.store.postgres` is the real one. Each method is one transaction. Any of them may raise
+`StoreUnavailable`; whether it took effect is then unknown, and asking again must be harmless.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from orchestrator.domain.event import InboxMessage
+from orchestrator.domain.ids import TaskKey, WorkerId
+from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.ingest import Claimed
+from orchestrator.store.journal import Entry, Written
+
+
+class TaskStore(Protocol):
+    """Who runs which task, and what becomes of it."""
+
+    async def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]: ...
+
+    async def load(
+        self, worker: WorkerId, keys: Sequence[TaskKey]
+    ) -> list[Loaded | Unreadable]: ...
+
+    async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]: ...
+
+    async def journal(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]: ...
+
+    async def release(
+        self, worker: WorkerId, tasks: Sequence[Claimed], *, delay: timedelta | None
+    ) -> int: ...
+
+    async def owned(self, worker: WorkerId) -> list[Claimed]: ...
+
+
+class MemberStore(Protocol):
+    """Which workers live."""
+
+    async def register(self, name: str) -> WorkerId: ...
+
+    async def heartbeat(self, worker: WorkerId) -> datetime | None: ...
+
+    async def has_namesake(self, name: str, worker: WorkerId) -> bool: ...
+
+    async def leave(self, worker: WorkerId) -> None: ...
+
+
+class UpkeepStore(Protocol):
+    """What any worker does for all, and what it counts for the metrics."""
+
+    async def reap(self, *, lease: timedelta) -> int: ...
+
+    async def forget_dead(self, *, lease: timedelta) -> list[str]: ...
+
+    async def quarantine(self, *, max_claims: int, dead_letters: str) -> int: ...
+
+    async def expire_expected(self, *, dead_letters: str) -> int: ...
+
+    async def count_runnable(self) -> int: ...
+
+    async def backlog(self) -> tuple[int, float]: ...
+
+
+class Store(TaskStore, MemberStore, UpkeepStore, Protocol):
+    """All that one worker needs."""

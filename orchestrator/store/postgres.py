@@ -1,0 +1,80 @@
+"""The engine's store (`orchestrator.engine.store`) on PostgreSQL: its statements, bound to a pool.
+
+It holds no state. What a method promises is said at the function that it calls.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from orchestrator.domain.event import InboxMessage
+from orchestrator.domain.ids import TaskKey, WorkerId
+from orchestrator.store import claims, outbox, workers
+from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.database import Database
+from orchestrator.store.ingest import Claimed
+from orchestrator.store.journal import Entry, Written, journal
+
+
+class PostgresStore:
+    """A statement a method."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # Tasks
+
+    async def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]:
+        return await claims.claim(self._database, worker, limit=limit, max_claims=max_claims)
+
+    async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
+        return await claims.load(self._database, worker, keys)
+
+    async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
+        return await claims.unread(self._database, key)
+
+    async def journal(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
+        return await journal(self._database, entries)
+
+    async def release(
+        self, worker: WorkerId, tasks: Sequence[Claimed], *, delay: timedelta | None
+    ) -> int:
+        return await claims.release(self._database, worker, tasks, delay=delay)
+
+    async def owned(self, worker: WorkerId) -> list[Claimed]:
+        return await claims.owned(self._database, worker)
+
+    # Members
+
+    async def register(self, name: str) -> WorkerId:
+        return await workers.register(self._database, name)
+
+    async def heartbeat(self, worker: WorkerId) -> datetime | None:
+        return await workers.heartbeat(self._database, worker)
+
+    async def has_namesake(self, name: str, worker: WorkerId) -> bool:
+        return await workers.has_namesake(self._database, name, worker)
+
+    async def leave(self, worker: WorkerId) -> None:
+        await workers.leave(self._database, worker)
+
+    # Upkeep
+
+    async def reap(self, *, lease: timedelta) -> int:
+        return await claims.reap(self._database, lease=lease)
+
+    async def forget_dead(self, *, lease: timedelta) -> list[str]:
+        return await workers.forget_dead(self._database, lease=lease)
+
+    async def quarantine(self, *, max_claims: int, dead_letters: str) -> int:
+        return await claims.quarantine(
+            self._database, max_claims=max_claims, dead_letters=dead_letters
+        )
+
+    async def expire_expected(self, *, dead_letters: str) -> int:
+        return await claims.expire_expected(self._database, dead_letters=dead_letters)
+
+    async def count_runnable(self) -> int:
+        return await claims.count_runnable(self._database)
+
+    async def backlog(self) -> tuple[int, float]:
+        return await outbox.backlog(self._database)
