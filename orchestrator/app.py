@@ -27,7 +27,7 @@ from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.engine.options import EngineOptions
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
@@ -199,10 +199,12 @@ async def _wire(
     worker = Worker(
         PostgresStore(database),
         options.engine,
-        planner=planner,
-        caller=LimitedCaller(Callers({"http": http})),
-        agents=catalogue.agents,
-        journaled=wiring.journaled,
+        Outside(
+            planner=planner,
+            caller=LimitedCaller(Callers({"http": http})),
+            agents=catalogue.agents,
+            journaled=wiring.journaled,
+        ),
     )
     relay = Relay(
         database,

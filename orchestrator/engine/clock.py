@@ -1,18 +1,37 @@
 """PostgreSQL's time, known without asking: a worker whose own clock is wrong must not matter."""
 
+import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 
-class Clock:
-    """Set by each heartbeat, read by everyone in the worker."""
+def boot_seconds() -> float:
+    """Seconds of a clock that goes on while the machine sleeps; `monotonic` stops on Linux then."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
-    def __init__(self) -> None:
-        self._ahead = timedelta()
+
+class Clock:
+    """Set by each heartbeat, read by everyone in the worker.
+
+    Between two heartbeats it counts `seconds`, which nobody sets: a wall clock that jumps, by an
+    operator's or a time service's hand, moves no deadline and no retry.
+    """
+
+    def __init__(self, *, seconds: Callable[[], float] = boot_seconds) -> None:
+        self.seconds = seconds
+        self._set_to: datetime | None = None
+        self._set_at = 0.0
 
     def set(self, now: datetime, *, elapsed_seconds: float) -> None:
         """`now` is PostgreSQL's time of a statement that took `elapsed_seconds` to come back."""
-        self._ahead = now + timedelta(seconds=elapsed_seconds / 2) - datetime.now(UTC)
+        self._set_to = now + timedelta(seconds=elapsed_seconds / 2)
+        self._set_at = self.seconds()
 
     def now(self) -> datetime:
         """Aware UTC."""
-        return datetime.now(UTC) + self._ahead
+        if self._set_to is None:
+            return datetime.now(UTC)
+        return self._set_to + timedelta(seconds=self.seconds() - self._set_at)

@@ -5,22 +5,17 @@ could not prove its life for a while sends nothing any more, before its tasks ca
 """
 
 import asyncio
-import sys
-import time
+from collections.abc import Callable
 from datetime import timedelta
 
-
-def boot_seconds() -> float:
-    """Seconds of a clock that goes on while the machine sleeps; `monotonic` stops on Linux then."""
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()
+from orchestrator.engine.clock import boot_seconds
 
 
 class Lease:
     """Renewed by the heartbeat loop alone; runners ask it before each call."""
 
-    def __init__(self, fence: timedelta) -> None:
+    def __init__(self, fence: timedelta, *, seconds: Callable[[], float] = boot_seconds) -> None:
+        self._seconds = seconds
         self._fence_seconds = fence.total_seconds()
         self._proven_at = float("-inf")
         self._renewed = asyncio.Event()
@@ -36,7 +31,7 @@ class Lease:
 
     @property
     def age_seconds(self) -> float:
-        return boot_seconds() - self._proven_at
+        return self._seconds() - self._proven_at
 
     def is_held(self) -> bool:
         """Whether a call may go out; to be asked without awaiting anything before the send."""

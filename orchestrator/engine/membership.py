@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from orchestrator.domain.errors import OperatorError, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
 from orchestrator.engine.clock import Clock
-from orchestrator.engine.lease import Lease, boot_seconds
+from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.store import MemberStore
 from orchestrator.telemetry import metrics
@@ -51,7 +51,7 @@ class Membership:
 
     async def join(self) -> None:
         """Begins a life under the worker's name; tasks of an earlier one are runnable at once."""
-        sent = boot_seconds()
+        sent = self._clock.seconds()
         self._id = await self._store.register(self._options.worker_name)
         self._lease.renew(sent)
         await self.beat()
@@ -74,13 +74,13 @@ class Membership:
         Raises:
             NameTaken: another process took the name over.
         """
-        sent = boot_seconds()
+        sent = self._clock.seconds()
         had_lapsed = not self._lease.is_held()
         at = await self._store.heartbeat(self.id)
         if at is None:
             await self._come_back()
             return
-        self._clock.set(at, elapsed_seconds=boot_seconds() - sent)
+        self._clock.set(at, elapsed_seconds=self._clock.seconds() - sent)
         if had_lapsed:
             log.warning("worker was silent for too long, it looks which tasks are still its own")
             await self._compare()
@@ -94,7 +94,7 @@ class Membership:
                 "give each its own ORCHESTRATOR_WORKER_NAME"
             )
         log.warning("worker was given up by the others, it begins anew")
-        sent = boot_seconds()
+        sent = self._clock.seconds()
         self._id = await self._store.register(self._options.worker_name)
         await self._compare()
         self._lease.renew(sent)

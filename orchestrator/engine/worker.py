@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.agents.agent import Caller
@@ -40,33 +41,38 @@ MAX_BACKLOG = 5_000
 log = get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Whom a worker works with, and what time it is there."""
+
+    planner: Planner
+    caller: Caller
+    agents: Callable[[str], Awaitable[Sequence[Agent]]]
+    """The agents of a tenant, as declared at this moment."""
+    journaled: Callable[[], None]
+    """Called after each commit: there is something for Kafka."""
+    clock: Clock = field(default_factory=Clock)
+
+
 class Worker:
     """One per process. `open`, then `run` until cancelled; `drain` and `close` end it gently."""
 
-    def __init__(
-        self,
-        store: Store,
-        options: EngineOptions,
-        *,
-        planner: Planner,
-        caller: Caller,
-        agents: Callable[[str], Awaitable[Sequence[Agent]]],
-        journaled: Callable[[], None],
-    ) -> None:
-        """`journaled` is called after each commit: there is something for Kafka."""
+    def __init__(self, store: Store, options: EngineOptions, outside: Outside) -> None:
         self._store = store
         self._options = options
-        self._clock = Clock()
-        self.lease = Lease(options.fence)
+        self._clock = outside.clock
+        self.lease = Lease(options.fence, seconds=self._clock.seconds)
         self._wake = asyncio.Event()
         self._left_some = False
         """The last look stopped for want of room: there may be more that is runnable."""
         self._is_draining = False
-        self._journal = Journal(self._write, written=journaled)
+        self._journal = Journal(self._write, written=outside.journaled)
         tools = Tools(
-            planner=planner,
-            agents=lambda tenant: patiently(lambda: agents(tenant)),
-            calls=Calls(caller=caller, lease=self.lease, options=options, now=self._clock.now),
+            planner=outside.planner,
+            agents=lambda tenant: patiently(lambda: outside.agents(tenant)),
+            calls=Calls(
+                caller=outside.caller, lease=self.lease, options=options, now=self._clock.now
+            ),
             journal=self._journal,
             lease=self.lease,
             options=options,

@@ -16,7 +16,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.step import StepBody, load_body
 from orchestrator.engine.options import EngineOptions
-from orchestrator.engine.worker import Worker
+from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.planner import Planner
 from orchestrator.store import positions
 from orchestrator.store.database import Database, Row
@@ -158,10 +158,7 @@ async def start_worker(
     worker = Worker(
         PostgresStore(database),
         engine_options(**options),
-        planner=planner,
-        caller=caller,
-        agents=known,
-        journaled=lambda: None,
+        Outside(planner=planner, caller=caller, agents=known, journaled=lambda: None),
     )
     await worker.open()
     return RunningWorker(worker=worker, running=asyncio.create_task(worker.run(), name="worker"))

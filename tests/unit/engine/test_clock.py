@@ -27,3 +27,14 @@ def test_half_of_the_round_trip_is_the_way_back() -> None:
 
 def test_before_the_first_heartbeat_it_is_the_workers_own_time() -> None:
     assert abs(Clock().now() - datetime.now(UTC)) < CLOSE
+
+
+def test_a_wall_clock_that_jumps_between_heartbeats_moves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = [50.0]
+    clock = Clock(seconds=lambda: seconds[0])
+    clock.set(datetime(2030, 1, 1, tzinfo=UTC), elapsed_seconds=0.0)
+    monkeypatch.setattr("orchestrator.engine.clock.datetime", None)  # nobody asks it
+    seconds[0] = 53.0
+    assert clock.now() == datetime(2030, 1, 1, 0, 0, 3, tzinfo=UTC)

@@ -10,8 +10,9 @@ from orchestrator.domain.errors import StoreUnavailable, UnreadableJournal
 from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.calls import Calls
+from orchestrator.engine.clock import boot_seconds
 from orchestrator.engine.journal import Journal
-from orchestrator.engine.lease import Lease, boot_seconds
+from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
