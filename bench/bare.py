@@ -2,11 +2,10 @@
 
     python -m bench.bare lean|stock STUB_URL
 
-It asks the model as LangChain documents it, and calls the agents, with the same prompts, tools and
-clients as the product; it holds each conversation in memory, and does no more: no Kafka, no
-PostgreSQL, no limits, no repairs.
-`stock` has `ChatOpenAI` with its default client in the place of the product's model class. Reads
-rounds as JSON lines on standard input and ends with it.
+It asks the model and calls the agents with the same prompts, tools, clients and calls as the
+product; it holds each conversation in memory, and does no more: no Kafka, no PostgreSQL, no limits,
+no repairs. `stock` asks as LangChain documents it: `ChatOpenAI` with its default client, by
+`ainvoke`. Reads rounds as JSON lines on standard input and ends with it.
 """
 
 import asyncio
@@ -19,16 +18,13 @@ from datetime import UTC, datetime
 
 import orjson
 import uvloop
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
-    AIMessage,
     BaseMessage,
     HumanMessage,
     SystemMessage,
     ToolCall,
     ToolMessage,
 )
-from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 
 from bench.workload import (
@@ -48,7 +44,7 @@ from orchestrator.domain.ids import Epoch, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.task import Task
-from orchestrator.planners.agentic.model import build_model
+from orchestrator.planners.agentic.model import Bound, bind, build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import build_toolbox
@@ -59,7 +55,7 @@ class Loop:
 
     def __init__(
         self,
-        bound: Runnable[LanguageModelInput, AIMessage],
+        bound: Bound,
         client: AgentHttpClient,
         agents: dict[str, Agent],
     ) -> None:
@@ -74,7 +70,7 @@ class Loop:
         conversation: list[BaseMessage] = [SystemMessage(content=SYSTEM), _task(number, context)]
         while True:
             state = HumanMessage(content=state_text(context))
-            answer = await self._bound.ainvoke([*conversation, state])
+            answer = await self._bound([*conversation, state])
             conversation.append(answer)
             for call in answer.tool_calls:
                 if call["name"] == "complete":
@@ -116,18 +112,20 @@ def _told(call: ToolCall, output: JsonObject) -> BaseMessage:
 
 async def _open(stack: AsyncExitStack, kind: str, stub_url: str) -> Loop:
     options = ModelOptions(model=MODEL, base_url=f"{stub_url}/v1", api_key="bench")
-    if kind == "stock":
-        model: BaseChatModel = ChatOpenAI(
-            model=options.name, base_url=options.base_url, api_key="bench", max_retries=0
-        )
-    else:
-        model_client = model_http_client(timeout_seconds=options.timeout_seconds)
-        stack.push_async_callback(model_client.aclose)
-        model = build_model(options, client=model_client)
     agents = load_folder(AGENTS_FOLDER, {STUB_VARIABLE: stub_url})
     toolbox = build_toolbox(agents, max_agent_tools=AgenticOptions().max_agent_tools)
+    tools = list(toolbox.definitions)
+    if kind == "stock":
+        stock = ChatOpenAI(
+            model=options.name, base_url=options.base_url, api_key="bench", max_retries=0
+        )
+        bound: Bound = stock.bind_tools(tools, tool_choice="any", parallel_tool_calls=True).ainvoke
+    else:
+        # Asked as the worker asks it, or what the worker spares there would hide what it costs.
+        model_client = model_http_client(timeout_seconds=options.timeout_seconds)
+        stack.push_async_callback(model_client.aclose)
+        bound = bind(build_model(options, client=model_client), tools, options=options)
     client = await stack.enter_async_context(agent_http_client())
-    bound = model.bind_tools(list(toolbox.definitions), tool_choice="any", parallel_tool_calls=True)
     return Loop(bound, client, dict(toolbox.by_tool))
 
 

@@ -10,12 +10,12 @@ from orchestrator.domain.json import JsonObject
 PRODUCT, LEAN, STOCK = "product", "lean", "stock"
 SIDES = {
     PRODUCT: "orchestrator worker",
-    LEAN: "bare loop, same model class",
+    LEAN: "bare loop, same model and client",
     STOCK: "bare loop, stock ChatOpenAI",
 }
 
 MIN_RATIO = 0.8
-"""Of the bare loop's tasks a second with the same model class."""
+"""Of the tasks a second of the bare loop that asks the same model in the same way."""
 MAX_FIRST_BYTE_MS = 50.0
 """From just before a task is published to the first byte of its first prompt, p99, idle."""
 
