@@ -26,6 +26,7 @@ NEXT_OFFSET = "dlq.gap.next_offset"
 
 GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
 STORE_REJECTED = "store_rejected"
+CRASH_LOOP = "crash_loop"
 
 MAX_ERROR_CHARACTERS = 1000
 MAX_HEADER_BYTES = 16 * 1024

@@ -1,180 +1,99 @@
-"""Reading the dead letters, and sending one again as it first came."""
+"""Sending dead letters again: as they first came, or with a value that a person mended."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Sequence
 
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import ConsumerRecord
-
-from orchestrator.bus.connection import client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
-    ERROR,
+    CRASH_LOOP,
     FIRST_SEEN,
     GAP,
     HEADERS_LEFT_OUT,
-    ID,
     LENGTH,
-    ORIGINAL,
-    ORIGINAL_HEADER,
     PUBLISH_TOO_LARGE,
-    REASON,
     REPLAYS,
-    TASK_ID,
 )
-from orchestrator.bus.headers import Headers, first, headers_to_bytes, headers_to_text
-from orchestrator.bus.options import BusOptions
+from orchestrator.bus.headers import Headers, first, headers_to_bytes
+from orchestrator.bus.letters import DeadLetterView
 from orchestrator.bus.producer import Publisher
-from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.domain.errors import NotAllowed
+from orchestrator.domain.step import ATTEMPTS_SPENT
 
 MAX_REPLAYS = 3
-READ_SECONDS = 60.0
 NO_MESSAGE = (GAP, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
+OF_TASKS = (ATTEMPTS_SPENT, CRASH_LOOP)
+"""Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterView:
-    """A letter as it lies in the topic."""
+def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) -> str | None:
+    """Why the letter can't be sent again; None where it can.
 
-    id: str
-    reason: str
-    error: str
-    topic: str
-    """Where the original lay; empty for a letter about no message."""
-    partition: int | None
-    offset: int | None
-    task_id: str | None
-    replays: int
-    at: datetime
-    """When the letter was written."""
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-    """The letter's own, the original's among them."""
-
-    @property
-    def original_headers(self) -> Headers:
-        return tuple(
-            (name.removeprefix(ORIGINAL_HEADER), value)
-            for name, value in self.headers
-            if name.startswith(ORIGINAL_HEADER)
-        )
-
-
-async def read_dead_letters(options: BusOptions) -> list[DeadLetterView]:
-    """All letters, oldest first. One that was written twice is given once.
-
-    Raises:
-        KafkaUnavailable, InvalidSettings: the topic can't be read.
+    `force` allows what was sent again too often, an edited value replaces one that was cut.
     """
-    topic = options.topics.dead_letters
-    consumer = AIOKafkaConsumer(
-        topic,
-        **client_arguments(options),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-    )
-    with kafka_errors(f"read topic {topic!r}"):
-        try:
-            await consumer.start()
-            async with asyncio.timeout(READ_SECONDS):
-                records = await _read_all(consumer)
-        finally:
-            await consumer.stop()
-    letters = {letter.id: letter for letter in map(_view, records)}
-    return sorted(letters.values(), key=lambda letter: letter.at)
-
-
-async def replay(
-    options: BusOptions,
-    publisher: Publisher,
-    ids: Collection[str],
-    *,
-    force: bool = False,
-) -> list[DeadLetterView]:
-    """Publishes the originals again, with `dlq.replays` one higher; answers which.
-
-    Raises:
-        NotFound: there is no letter with one of the ids; none was published.
-        NotAllowed: one was replayed too often (`force` allows it), or holds no whole message.
-    """
-    found = {letter.id: letter for letter in await read_dead_letters(options)}
-    absent = sorted(set(ids) - found.keys())
-    if absent:
-        raise NotFound(
-            f"there is no dead letter {', '.join(map(repr, absent))}; "
-            "`orchestrator dead-letters list` shows those there are"
-        )
-    letters = [found[id_] for id_ in ids]
-    for letter in letters:
-        _check(letter, force=force)
-    for letter in letters:
-        await publisher.publish(
-            letter.topic,
-            key=letter.key,
-            value=letter.value,
-            headers=headers_to_bytes(_replay_headers(letter)),
-        )
-    return letters
-
-
-def _check(letter: DeadLetterView, *, force: bool) -> None:
-    if letter.reason in NO_MESSAGE or not letter.topic:
-        raise NotAllowed(
+    is_of_nothing = letter.reason in OF_TASKS and letter.task_id is None
+    if letter.reason in NO_MESSAGE or not letter.topic or is_of_nothing:
+        return (
             f"dead letter {letter.id} ({letter.reason}) tells what happened and holds no message: "
             "there is nothing to send again"
         )
-    for name, what in ((LENGTH, "the beginning of its message"), (HEADERS_LEFT_OUT, "no headers")):
-        if first(letter.headers, name) is not None:
-            raise NotAllowed(
-                f"dead letter {letter.id} holds {what}: publish the message from its source again"
-            )
+    if letter.reason in OF_TASKS and is_edited:
+        return (
+            f"dead letter {letter.id} ({letter.reason}) is about a task that is stored: what it "
+            "was given can't be edited any more; publish another task"
+        )
+    lacks = _lacks(letter, is_edited=is_edited)
+    if lacks is not None:
+        return f"dead letter {letter.id} holds {lacks}: publish the message from its source again"
     if letter.replays >= MAX_REPLAYS and not force:
-        raise NotAllowed(
+        return (
             f"dead letter {letter.id} was sent again {letter.replays} times already: mend what "
             "refuses it first, or use --force"
         )
+    return None
+
+
+def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
+    if letter.reason in OF_TASKS:
+        return None
+    if first(letter.headers, LENGTH) is not None and not is_edited:
+        return "the beginning of its message"
+    return "no headers" if first(letter.headers, HEADERS_LEFT_OUT) is not None else None
+
+
+async def replay(
+    publisher: Publisher,
+    letters: Sequence[DeadLetterView],
+    *,
+    force: bool = False,
+    value: bytes | None = None,
+    per_second: float | None = None,
+) -> AsyncIterator[DeadLetterView]:
+    """Publishes the originals again, with `dlq.replays` one higher; yields each that Kafka has.
+
+    `value` takes the place of what was sent first, `per_second` bounds the pace.
+
+    Raises:
+        NotAllowed: one of them can't be sent again (`obstacle`); none was published.
+        KafkaUnavailable: those that were not yielded may have been published, or not.
+    """
+    for letter in letters:
+        if problem := obstacle(letter, force=force, is_edited=value is not None):
+            raise NotAllowed(problem)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, letter in enumerate(letters):
+        if per_second is not None:
+            await asyncio.sleep(began + number / per_second - loop.time())
+        await publisher.publish(
+            letter.topic,
+            key=letter.key,
+            value=letter.value if value is None else value,
+            headers=headers_to_bytes(_replay_headers(letter)),
+        )
+        yield letter
 
 
 def _replay_headers(letter: DeadLetterView) -> Headers:
     first_seen = first(letter.headers, FIRST_SEEN)
     kept = ((FIRST_SEEN, first_seen),) if first_seen else ()
     return (*letter.original_headers, (REPLAYS, str(letter.replays + 1)), *kept)
-
-
-async def _read_all(consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
-    """Everything from the topic's beginning to where it ends now."""
-    partitions = list(consumer.assignment())
-    ends = await consumer.end_offsets(partitions)
-    await consumer.seek_to_beginning(*partitions)
-    records: list[ConsumerRecord] = []
-    while any([await consumer.position(p) < ends[p] for p in partitions]):
-        for found in (await consumer.getmany(timeout_ms=500)).values():
-            records += found
-    return records
-
-
-def _view(record: ConsumerRecord) -> DeadLetterView:
-    headers = headers_to_text(record.headers)
-    return DeadLetterView(
-        id=first(headers, ID) or f"{record.partition}-{record.offset}",
-        reason=first(headers, REASON) or "unknown",
-        error=first(headers, ERROR) or "",
-        topic=first(headers, f"{ORIGINAL}topic") or "",
-        partition=_number(first(headers, f"{ORIGINAL}partition")),
-        offset=_number(first(headers, f"{ORIGINAL}offset")),
-        task_id=first(headers, TASK_ID),
-        replays=_number(first(headers, REPLAYS)) or 0,
-        at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        key=record.key,
-        value=record.value,
-        headers=headers,
-    )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None

@@ -1,23 +1,21 @@
-"""`orchestrator dead-letters`: what could not be used, why, and sending it again."""
+"""`orchestrator dead-letters`: what could not be used or done, why, and sending it again."""
 
 import base64
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.bus.dead_letters import HEADERS_LEFT_OUT, LENGTH
-from orchestrator.bus.headers import first
+from orchestrator.bus.letters import DeadLetterView, LetterFilter, read_dead_letters
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
-from orchestrator.bus.replay import (
-    MAX_REPLAYS,
-    NO_MESSAGE,
-    DeadLetterView,
-    read_dead_letters,
-    replay,
-)
+from orchestrator.bus.replay import MAX_REPLAYS, OF_TASKS, obstacle, replay
+from orchestrator.cli.moments import moment
 from orchestrator.cli.output import (
     AsJson,
     console,
@@ -28,13 +26,30 @@ from orchestrator.cli.output import (
     table,
     time_text,
 )
-from orchestrator.cli.session import run, settings_for
+from orchestrator.cli.session import run, settings_for, with_database
 from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.domain.ids import TaskId
 from orchestrator.domain.json import JsonObject
+from orchestrator.store import operations
+from orchestrator.store.database import Database
+from orchestrator.store.notices import Notice, notify
 from orchestrator.telemetry.log_lines import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option("--reason", help="Only these, such as schema; may be given several times."),
+]
+Topic = Annotated[str | None, typer.Option(help="Only what came from this topic.")]
+TaskOption = Annotated[str | None, typer.Option("--task", metavar="ID", help="Only of this task.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only later ones: a time (UTC), or 2h ago.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only earlier ones.")]
+Contains = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Only with this in error, key or value.")
+]
 Force = Annotated[
     bool, typer.Option("--force", help=f"Also what was sent again {MAX_REPLAYS} times already.")
 ]
@@ -42,51 +57,78 @@ Force = Annotated[
 
 @app.callback()
 def _dead_letters() -> None:
-    """List, show and send again what could not be used."""
+    """List, show and send again what could not be used or done."""
 
 
 @app.command("list")
-def list_(
+def list_(  # noqa: PLR0913 # sizes: each is an option
     *,
-    reason: Annotated[
-        str | None, typer.Option(help="Only these, such as invalid_json or schema.")
-    ] = None,
+    reason: Reasons = None,
+    topic: Topic = None,
+    task: TaskOption = None,
+    since: Since = None,
+    until: Until = None,
+    contains: Contains = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1)] = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest letters, the newest last."""
-    letters = run(read_dead_letters(settings_for("kafka").bus))
-    wanted = [letter for letter in letters if reason in (None, letter.reason)]
+    meant = LetterFilter(
+        reasons=frozenset(reason or ()),
+        topic=topic,
+        task_id=task,
+        since=moment(since, option="--since"),
+        until=moment(until, option="--until"),
+        contains=contains,
+    )
+    wanted = _matching(settings_for("kafka").bus, meant)
     if as_json:
         print_json([_document(letter) for letter in wanted[-limit:]])
         return
     if not wanted:
         note("no dead letters")
         return
-    rows = (
-        (
-            letter.id,
-            time_text(letter.at),
-            letter.reason,
-            _source(letter),
-            letter.task_id or "",
-            shortened(letter.error, 100),
-        )
-        for letter in wanted[-limit:]
-    )
-    console().print(table(("ID", "TIME", "REASON", "FROM", "TASK", "ERROR"), rows))
+    console().print(_letter_table(wanted[-limit:]))
     if len(wanted) > limit:
         note(f"{len(wanted) - limit} older ones are not shown: --limit {len(wanted)}")
+
+
+def _matching(options: BusOptions, meant: LetterFilter) -> list[DeadLetterView]:
+    return [letter for letter in run(read_dead_letters(options)) if meant.matches(letter)]
+
+
+def _letter_table(letters: Sequence[DeadLetterView]) -> Table:
+    return table(
+        ("ID", "TIME", "REASON", "FROM", "TASK", "REPLAYS", "ERROR"),
+        (
+            (
+                letter.id,
+                time_text(letter.at),
+                letter.reason,
+                _source(letter),
+                letter.task_id or "",
+                str(letter.replays or ""),
+                shortened(letter.error, 100),
+            )
+            for letter in letters
+        ),
+    )
 
 
 @app.command()
 def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="Or the end of it, if unique.")],
     *,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The value's bytes, and nothing else, on stdout.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One letter: why, where it came from, and its bytes."""
+    """One letter: why, where it came from, and its value."""
     letter = _find(run(read_dead_letters(settings_for("kafka").bus)), letter_id)
+    if raw:
+        sys.stdout.buffer.write(letter.value or b"")
+        return
     if as_json:
         print_json(_document(letter))
         return
@@ -108,52 +150,141 @@ def show(
             facts.add_row(name, Text(printable(text)))
     out = console()
     out.print(facts)
-    out.print(Text("\nvalue", style="bold"))
-    out.print("(none)" if letter.value is None else printable_block(_text(letter.value)))
+    size = "" if letter.value is None else f", {len(letter.value)} bytes"
+    out.print(Text(f"\nvalue{size}", style="bold"))
+    out.print("(none)" if letter.value is None else printable_block(_decoded(letter.value)))
 
 
 @app.command("replay")
-def replay_(
+def replay_(  # noqa: PLR0913 # sizes: each is an option
     letter_ids: Annotated[
         list[str] | None, typer.Argument(metavar="[ID]...", help="Or the ends of them.")
     ] = None,
     *,
-    every: Annotated[bool, typer.Option("--all", help="All that can be sent again.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="All that can be sent again, or those that match:")
+    ] = False,
+    reason: Reasons = None,
+    topic: Topic = None,
+    task: TaskOption = None,
+    since: Since = None,
+    until: Until = None,
+    contains: Contains = None,
+    value: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Send this instead; @FILE reads it from a file."),
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(metavar="N", min=0.01, help="At most so many a second.")
+    ] = None,
     force: Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Send nothing; show what would be.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send originals again, to the topic that they came from."""
+    """Send originals again, to the topic that they came from; a stored task goes back to work."""
+    meant = LetterFilter(
+        reasons=frozenset(reason or ()),
+        topic=topic,
+        task_id=task,
+        since=moment(since, option="--since"),
+        until=moment(until, option="--until"),
+        contains=contains,
+    )
     if bool(letter_ids) == every:
         raise typer.BadParameter("give ids or --all, one of the two")
+    if letter_ids and meant != LetterFilter():
+        raise typer.BadParameter("what narrows the choice goes with --all, not with ids")
+    if value is not None and len(letter_ids or ()) != 1:
+        raise typer.BadParameter("--value goes with one id")
     options = settings_for("kafka").bus
-    letters = run(read_dead_letters(options))
+    edited = None if value is None else _given_value(value)
+    letters = _matching(options, meant)
     if every:
-        wanted = [letter for letter in letters if _can_be_replayed(letter, force=force)]
+        wanted = [letter for letter in letters if obstacle(letter, force=force) is None]
     else:
         wanted = [_find(letters, letter_id) for letter_id in letter_ids or ()]
-    sent = run(_replay(options, [letter.id for letter in wanted], force=force))
-    left = len(letters) - len(sent) if every else 0
-    if as_json:
-        print_json({"sent": [letter.id for letter in sent], "left": left})
+        _check(wanted, force=force, is_edited=edited is not None)
+    if dry_run:
+        _show_plan(wanted, as_json=as_json)
         return
-    for letter in sent:
-        typer.echo(printable(f"{letter.id}: sent to {letter.topic} again"))
-    if left:
+    sent = _send_all(options, wanted, value=edited, rate=rate, tell=not as_json)
+    left = len(letters) - len(wanted) if every else 0
+    if as_json:
+        print_json({"sent": sent, "left": left})
+    elif left:
         note(f"{left} can't be sent again, or were too often: `orchestrator dead-letters list`")
 
 
-async def _replay(options: BusOptions, ids: list[str], *, force: bool) -> list[DeadLetterView]:
-    if not ids:
-        return []
-    async with Publisher(options) as publisher:
-        return await replay(options, publisher, ids, force=force)
+def _check(letters: Sequence[DeadLetterView], *, force: bool, is_edited: bool) -> None:
+    for letter in letters:
+        if problem := obstacle(letter, force=force, is_edited=is_edited):
+            raise NotAllowed(problem)
 
 
-def _can_be_replayed(letter: DeadLetterView, *, force: bool) -> bool:
-    """`replay` refuses the others, each with its reason."""
-    is_whole = all(first(letter.headers, name) is None for name in (LENGTH, HEADERS_LEFT_OUT))
-    holds_message = bool(letter.topic) and letter.reason not in NO_MESSAGE
-    return is_whole and holds_message and (force or letter.replays < MAX_REPLAYS)
+def _given_value(text: str) -> bytes:
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{text[1:]} can't be read: {error}", param_hint="--value") from (
+            error
+        )
+
+
+def _show_plan(letters: Sequence[DeadLetterView], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"would_send": [letter.id for letter in letters]})
+        return
+    if letters:
+        console().print(_letter_table(letters))
+    note(f"{len(letters)} would be sent again")
+
+
+def _send_all(
+    options: BusOptions,
+    letters: Sequence[DeadLetterView],
+    *,
+    value: bytes | None,
+    rate: float | None,
+    tell: bool,
+) -> list[str]:
+    """Told one by one, so that whoever is interrupted knows how far it came."""
+    sent: list[str] = []
+
+    def done(letter: DeadLetterView, what: str) -> None:
+        sent.append(letter.id)
+        if tell:
+            typer.echo(printable(f"{letter.id}: {what}"))
+
+    messages = [letter for letter in letters if letter.reason not in OF_TASKS]
+    tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+
+    async def publish() -> None:
+        async with Publisher(options) as publisher:
+            async for letter in replay(
+                publisher, messages, force=True, value=value, per_second=rate
+            ):
+                done(letter, f"sent to {letter.topic} again")
+
+    async def retry(database: Database) -> None:
+        for letter in tasks:
+            assert letter.task_id is not None
+            try:
+                await operations.retry(database, TaskId(letter.task_id))
+            except (NotAllowed, NotFound) as error:
+                note(f"{letter.id}: left as it is: {error}")
+                continue
+            done(letter, f"task {letter.task_id} goes back to work")
+        await notify(database, Notice.RUNNABLE)
+
+    if messages:
+        run(publish())
+    if tasks:
+        with_database(retry)
+    return sent
 
 
 def _find(letters: list[DeadLetterView], wanted: str) -> DeadLetterView:
@@ -173,6 +304,14 @@ def _source(letter: DeadLetterView) -> str:
     if not letter.topic:
         return ""
     return f"{letter.topic}/{letter.partition}/{letter.offset}"
+
+
+def _decoded(value: bytes) -> str:
+    """JSON laid out for people, any other text as it is."""
+    try:
+        return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
+    except (ValueError, TypeError):
+        return _text(value)
 
 
 def _text(value: bytes | None) -> str:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import typer
 
+from orchestrator.bus.letters import DeadLetterView, read_dead_letters
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
-from orchestrator.bus.replay import DeadLetterView, read_dead_letters
 from orchestrator.cli.demo_report import (
     Ended,
     Progress,

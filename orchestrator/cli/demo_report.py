@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.bus.replay import DeadLetterView
+from orchestrator.bus.letters import DeadLetterView
 from orchestrator.cli.output import (
     console,
     duration_text,

@@ -1,11 +1,12 @@
 """`orchestrator tasks`: look at tasks in PostgreSQL, and cancel or retry one."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from orchestrator.cli import watch as watching
+from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
 from orchestrator.cli.session import with_database
 from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
@@ -69,19 +70,6 @@ def list_(
         note(f"there may be more: --after {rows[-1].task_id}")
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{text!r} is no time; expected one such as 2026-01-31T12:00:00Z (without a zone: UTC)",
-            param_hint="--at",
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 @app.command()
 def show(
     task_id: Id,
@@ -96,22 +84,22 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """One task: status, progress, context and steps."""
-    moment = _moment(at)
-    if moment is not None and step is not None:
+    at_time = moment(at, option="--at")
+    if at_time is not None and step is not None:
         raise typer.BadParameter("give --at or --step, not both", param_hint="--at")
 
     async def read(database: Database) -> tuple[TaskDetails, list[StepRow]]:
         at_step = None if step is None else Seq(step)
-        details = await show_task(database, TaskId(task_id), step=at_step, at=moment)
+        details = await show_task(database, TaskId(task_id), step=at_step, at=at_time)
         found = await steps_of(database, TaskId(task_id)) if steps else []
-        return details, [s for s in found if _is_until(s, step=step, at=moment)]
+        return details, [s for s in found if _is_until(s, step=step, at=at_time)]
 
     details, found = with_database(read)
     if as_json:
         print_json(task_document(details, found))
         return
     as_of = f" at step {step}" if step is not None else ""
-    as_of = f" at {time_text(moment)}" if moment is not None else as_of
+    as_of = f" at {time_text(at_time)}" if at_time is not None else as_of
     out = console()
     out.print(task_details(details, as_of=as_of))
     if found:

@@ -112,6 +112,10 @@ class Completed:
     """`rule` where the required fields were all collected, else `planner`."""
 
 
+ATTEMPTS_SPENT = "attempts_spent"
+"""Code of a failure that is nobody's decision: it may be sent back to work from `dead-letters`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     kind: ClassVar[str] = "failed"

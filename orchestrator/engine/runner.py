@@ -18,6 +18,7 @@ from orchestrator.domain.event import CANCEL, TIMEOUT, InboxMessage
 from orchestrator.domain.ids import AgentId, Seq, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
+    ATTEMPTS_SPENT,
     AttemptFailed,
     CallFinished,
     CallStarted,
@@ -195,7 +196,7 @@ class Runner:
                 random=random.random,
             )
         if retry_at is None:
-            code = "attempts_spent" if error.retryable else "model"
+            code = ATTEMPTS_SPENT if error.retryable else "model"
             return await self._end(Failed(code=code, reason=f"the model failed: {error}"))
         self._record.add(AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at))
         return None
@@ -252,7 +253,10 @@ class Runner:
         state = status.value if reason is None else f"{status.value}: {reason}"
         change: JsonObject = {"current_state": state}
         steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
-        written = await self._record.commit(steps, rest=Rest(status=status, reason=reason))
+        is_spent = isinstance(body, Failed) and body.code == ATTEMPTS_SPENT
+        told = self._tools.options.dead_letters if is_spent else None
+        rest = Rest(status=status, reason=reason, dead_letters=told)
+        written = await self._record.commit(steps, rest=rest)
         return written.status
 
     async def _end_poisoned(self, error: Poisoned) -> TaskStatus:

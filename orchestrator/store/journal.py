@@ -27,6 +27,8 @@ class Rest:
     """When to look again; None: when an event comes."""
     reason: str | None = None
     """For people: what it waits for, or why it failed."""
+    dead_letters: str | None = None
+    """The topic that gets the task's own message, because nobody goes on with the task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,9 @@ class Written:
 JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
-                         $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[])
-    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows)
+                         $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[],
+                         $19::text[])
+    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters)
 ), locked AS MATERIALIZED (
     SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
@@ -79,6 +82,13 @@ WITH entry AS MATERIALIZED (
     RETURNING task, seq
 ), told AS (
     INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task, seq
+), dead AS (
+    INSERT INTO outbox (topic, key, value, headers)
+    SELECT o.dead_letters, i.key, i.value,
+           dead_letter_headers('attempts_spent', o.reason, t.task_id, i.source, i.headers)
+    FROM owned o JOIN tasks t ON t.id = o.task JOIN inbox i ON i.task = o.task
+    WHERE o.dead_letters IS NOT NULL AND i.event_type = 'task'
+      AND EXISTS (SELECT FROM step s WHERE s.task = o.task)
 ), applied AS (
     UPDATE inbox i SET seq = a.seq
     FROM unnest($15::bigint[], $16::bigint[], $17::int[]) AS a(task, id, seq)
@@ -160,5 +170,6 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [message for _, message, _ in applied],
         [seq for _, _, seq in applied],
         [e.seq - len(e.steps) for e in entries],
+        [r.dead_letters if r else None for r in rests],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

@@ -1,15 +1,18 @@
 """Dead letters can be read, and sent again as they came."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from orchestrator.bus.letters import DeadLetterView, read_dead_letters
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.relay import Identity, Relay
-from orchestrator.bus.replay import DeadLetterView, read_dead_letters, replay
-from orchestrator.domain.errors import NotAllowed, NotFound
+from orchestrator.bus.replay import replay
+from orchestrator.domain.errors import NotAllowed
 from orchestrator.store import workers
 from orchestrator.store.database import Database
 from tests.fakes.bus import running_consumer, until
@@ -25,6 +28,12 @@ async def letters_after_one_bad_message(
     """Publishes a message that can't be used and brings its letter to Kafka."""
     await publisher.publish(options.topics.tasks, key=b"k\xff", value=BAD, headers=HEADERS)
     return await bring_letters(database, options)
+
+
+async def send_again(
+    publisher: Publisher, *letters: DeadLetterView, **options: Any
+) -> list[DeadLetterView]:
+    return [letter async for letter in replay(publisher, letters, **options)]
 
 
 async def bring_letters(database: Database, options: BusOptions) -> Sequence[DeadLetterView]:
@@ -56,7 +65,7 @@ async def test_a_replay_is_the_original_to_the_byte(
     database: Database, options: BusOptions, publisher: Publisher
 ) -> None:
     (letter,) = await letters_after_one_bad_message(database, options, publisher)
-    await replay(options, publisher, [letter.id])
+    await send_again(publisher, letter)
     first, again = await read_topic(options, options.topics.tasks)
     assert (again.key, again.value) == (first.key, first.value)
     assert [h for h in again.headers if not h[0].startswith("dlq.")] == HEADERS
@@ -67,7 +76,7 @@ async def test_replays_are_counted_through_the_letters(
     database: Database, options: BusOptions, publisher: Publisher
 ) -> None:
     (letter,) = await letters_after_one_bad_message(database, options, publisher)
-    await replay(options, publisher, [letter.id])
+    await send_again(publisher, letter)
     first, second = await bring_letters(database, options)
     assert (first.replays, second.replays) == (0, 1)
 
@@ -80,13 +89,30 @@ async def test_a_fourth_replay_has_to_be_forced(
     )
     (letter,) = await bring_letters(database, options)
     with pytest.raises(NotAllowed, match="3 times already"):
-        await replay(options, publisher, [letter.id])
-    assert await replay(options, publisher, [letter.id], force=True) == [letter]
+        await send_again(publisher, letter)
+    assert await send_again(publisher, letter, force=True) == [letter]
 
 
-async def test_an_unknown_letter_is_named(options: BusOptions, publisher: Publisher) -> None:
-    with pytest.raises(NotFound, match="'nobody'"):
-        await replay(options, publisher, ["nobody"])
+async def test_an_edited_value_takes_the_place_of_the_original(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    small = replace(options, max_message_bytes=20)
+    await publisher.publish(options.topics.tasks, key=b"k", value=BAD, headers=HEADERS)
+    (letter,) = await bring_letters(database, small)
+    await send_again(publisher, letter, value=b'{"task_description": "x"}')
+    _, sent = await read_topic(options, options.topics.tasks)
+    assert (sent.key, sent.value) == (b"k", b'{"task_description": "x"}')
+    assert dict(sent.headers)["dlq.replays"] == b"1"
+
+
+async def test_replays_keep_the_pace_that_was_asked_for(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    (letter,) = await letters_after_one_bad_message(database, options, publisher)
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await send_again(publisher, *[letter] * 6, per_second=20)
+    assert clock() - began >= 5 / 20
 
 
 async def test_a_letter_that_was_cut_is_not_sent_again(
@@ -97,4 +123,4 @@ async def test_a_letter_that_was_cut_is_not_sent_again(
     (letter,) = await bring_letters(database, small)
     assert letter.value == BAD[:20]
     with pytest.raises(NotAllowed, match="the beginning of its message"):
-        await replay(options, publisher, [letter.id])
+        await send_again(publisher, letter)

@@ -1,0 +1,139 @@
+"""`orchestrator dead-letters` on a topic with letters of several kinds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest_asyncio
+
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.producer import Publisher
+from orchestrator.bus.topics import ensure_topics
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.outbox import Letter, next_rows
+from tests.fakes.bus import bus_options
+from tests.fakes.scripted_caller import ScriptedCaller
+from tests.fakes.scripted_planner import ScriptedPlanner
+from tests.fakes.workers import Feed, reaches, running_worker
+from tests.fixtures.servers import KafkaServer
+from tests.integration.bus.rows import read_topic
+from tests.integration.cli.command import called, told
+
+TASK = b'{"task_description": "x", "amount": 1}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """Where the command is called."""
+
+    options: BusOptions
+    environ: dict[str, str]
+
+    async def letter(self, id_: str, *, value: bytes = TASK, **headers: str) -> None:
+        """A letter as the service writes it."""
+        given = {"reason": "schema", "original.topic": self.options.topics.tasks, **headers}
+        named = [(f"dlq.{name}", value.encode()) for name, value in given.items()]
+        async with Publisher(self.options) as publisher:
+            topic = self.options.topics.dead_letters
+            await publisher.publish(
+                topic, key=b"k", value=value, headers=[("dlq.id", id_.encode()), *named]
+            )
+
+    async def listed(self, *arguments: str) -> list[str]:
+        found = await told(self.environ, "dead-letters", "list", *arguments)
+        return [letter["id"] for letter in found]
+
+    async def sent(self) -> list[bytes | None]:
+        return [r.value for r in await read_topic(self.options, self.options.topics.tasks)]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(kafka: KafkaServer, topic_prefix: str, database_url: str) -> Desk:
+    options = bus_options(kafka.bootstrap_servers, topic_prefix)
+    await ensure_topics(options)
+    topics = options.topics
+    environ = {
+        "DATABASE_URL": database_url,
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "ORCHESTRATOR_TOPIC_TASKS": topics.tasks,
+        "ORCHESTRATOR_TOPIC_EVENTS": topics.events,
+        "ORCHESTRATOR_TOPIC_UPDATES": topics.task_updates,
+        "ORCHESTRATOR_TOPIC_DEAD_LETTERS": topics.dead_letters,
+    }
+    return Desk(options=options, environ=environ)
+
+
+async def test_letters_are_listed_by_what_they_say(desk: Desk) -> None:
+    await desk.letter("a1", task_id="t1")
+    await desk.letter("a2", reason="invalid_json", value=b"{half")
+    assert await desk.listed() == ["a1", "a2"]
+    assert await desk.listed("--reason", "invalid_json") == ["a2"]
+    assert await desk.listed("--task", "t1", "--since", "1h") == ["a1"]
+    assert await desk.listed("--contains", "HALF") == ["a2"]
+    assert await desk.listed("--until", "2h") == []
+
+
+async def test_a_letter_is_shown_decoded_and_byte_for_byte(desk: Desk) -> None:
+    await desk.letter("a1")
+    shown = await called(desk.environ, "dead-letters", "show", "a1")
+    assert '"amount": 1' in shown.stdout
+    assert f"value, {len(TASK)} bytes" in shown.stdout
+    raw = await called(desk.environ, "dead-letters", "show", "a1", "--raw")
+    assert raw.stdout.encode() == TASK
+
+
+async def test_those_that_match_are_sent_again_after_a_look(desk: Desk) -> None:
+    await desk.letter("a1")
+    await desk.letter("a2", reason="gap")
+    await desk.letter("a3", replays="3")
+    arguments = ("dead-letters", "replay", "--all", "--topic", desk.options.topics.tasks)
+    assert await told(desk.environ, *arguments, "--dry-run") == {"would_send": ["a1"]}
+    assert await desk.sent() == []
+    assert await told(desk.environ, *arguments, "--rate", "100") == {"sent": ["a1"], "left": 2}
+    assert await desk.sent() == [TASK]
+
+
+async def test_a_mended_value_is_sent_instead(desk: Desk, tmp_path: Path) -> None:
+    mended = tmp_path / "mended.json"
+    mended.write_text('{"task_description": "x"}')
+    await desk.letter("a1")
+    await told(desk.environ, "dead-letters", "replay", "a1", "--value", f"@{mended}")
+    assert await desk.sent() == [b'{"task_description": "x"}']
+
+
+async def test_the_fourth_time_is_refused(desk: Desk) -> None:
+    await desk.letter("a1", replays="3")
+    done = await called(desk.environ, "dead-letters", "replay", "a1")
+    assert done.returncode == 1
+    assert "sent again 3 times already" in done.stderr
+    assert await told(desk.environ, "dead-letters", "replay", "a1", "--force") == {
+        "sent": ["a1"],
+        "left": 0,
+    }
+
+
+async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_letter(
+    desk: Desk,
+) -> None:
+    database = Database(DatabaseOptions(url=desk.environ["DATABASE_URL"]))
+    await database.open()
+    try:
+        letter = await letter_of_a_failed_task(database)
+        headers = dict(letter.headers)
+        assert (headers["dlq.reason"], headers["dlq.replays"]) == ("attempts_spent", "0")
+        await desk.letter("a1", reason="attempts_spent", task_id=headers["dlq.task_id"])
+        assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
+        await reaches(database, "t1", "ready")
+    finally:
+        await database.close()
+    assert await desk.sent() == [], "the task is stored: publishing it again would change nothing"
+
+
+async def letter_of_a_failed_task(database: Database) -> Letter:
+    down = ModelFailed("503", retryable=True)
+    planner = ScriptedPlanner(down, down, down)
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await Feed(database).task("t1", to=worker)
+        await reaches(database, "t1", "failed")
+    (letter,) = [row for row in await next_rows(database, 100) if isinstance(row, Letter)]
+    return letter

@@ -1,0 +1,54 @@
+"""Dead letters that PostgreSQL writes: what they say of the message and of what became of it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest_asyncio
+
+from orchestrator.domain.ids import WorkerId
+from orchestrator.store import claims, operations
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.outbox import Letter, delete, next_rows
+from tests.fakes.workers import Feed, task_row
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(DatabaseOptions(url=database_url, pool_size=2))
+    await database.open()
+    yield database
+    await database.close()
+
+
+async def letter_headers(database: Database) -> dict[str, str]:
+    """The headers of the one letter that is on its way; it is taken off."""
+    rows = await next_rows(database, 100)
+    await delete(database, [row.id for row in rows])
+    (letter,) = [row for row in rows if isinstance(row, Letter)]
+    return dict(letter.headers)
+
+
+async def test_a_replayed_event_without_a_task_counts_its_replays(database: Database) -> None:
+    feed = Feed(database)
+    headers = (("dlq.replays", "2"), ("dlq.first_seen", "2026-01-31T12:00:00Z"), ("tag", "x"))
+    event = feed.new_event("nobody")
+    sent_again = replace(event, origin=replace(event.origin, headers=headers))
+    await feed.send([sent_again])
+    await database.fetch("UPDATE tasks SET run_at = now()")
+    assert await claims.expire_expected(database, dead_letters="dead") == 1
+    found = await letter_headers(database)
+    assert (found["dlq.replays"], found["dlq.first_seen"]) == ("2", "2026-01-31T12:00:00Z")
+    assert [n for n in found if n.startswith("dlq.original.header.")] == ["dlq.original.header.tag"]
+
+
+async def test_a_task_that_was_sent_back_to_work_says_how_often(database: Database) -> None:
+    await Feed(database).task("t")
+    for replays in ("0", "1"):
+        for _ in range(2):
+            (claimed,) = await claims.claim(database, WorkerId(7), limit=1, max_claims=5)
+            await claims.release(database, WorkerId(7), [claimed], delay=timedelta())
+        assert await claims.quarantine(database, max_claims=2, dead_letters="dead") == 1
+        assert (await letter_headers(database))["dlq.replays"] == replays
+        key = (await task_row(database, "t"))["task_id"]
+        await operations.retry(database, key)

@@ -1,0 +1,85 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator.bus.dead_letters import CRASH_LOOP, GAP, HEADERS_LEFT_OUT, LENGTH
+from orchestrator.bus.letters import DeadLetterView, LetterFilter
+from orchestrator.bus.replay import MAX_REPLAYS, obstacle
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def letter(**changes: Any) -> DeadLetterView:
+    fields: dict[str, Any] = {
+        "id": "a1",
+        "reason": "schema",
+        "error": "task_description: missing",
+        "topic": "tasks",
+        "partition": 0,
+        "offset": 7,
+        "task_id": "t1",
+        "replays": 0,
+        "at": NOON,
+        "key": b"k",
+        "value": b'{"Amount": 1}',
+        "headers": (),
+    }
+    return DeadLetterView(**(fields | changes))
+
+
+MATCHING: list[dict[str, Any]] = [
+    {},
+    {"reasons": frozenset({"schema", "gap"})},
+    {"topic": "tasks", "task_id": "t1"},
+    {"since": NOON, "until": NOON},
+    {"contains": "amount"},
+    {"contains": "MISSING"},
+]
+
+
+@pytest.mark.parametrize("given", MATCHING, ids=str)
+def test_a_letter_matches_where_everything_holds_that_is_given(given: dict[str, Any]) -> None:
+    assert LetterFilter(**given).matches(letter())
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"reasons": frozenset({"gap"})},
+    {"topic": "events"},
+    {"task_id": "t2"},
+    {"since": NOON + timedelta(seconds=1)},
+    {"until": NOON - timedelta(seconds=1)},
+    {"contains": "price"},
+    {"topic": "tasks", "contains": "price"},
+]
+
+
+@pytest.mark.parametrize("given", OTHERS, ids=str)
+def test_a_letter_is_left_out_where_one_thing_does_not_hold(given: dict[str, Any]) -> None:
+    assert not LetterFilter(**given).matches(letter())
+
+
+def test_a_whole_message_can_be_sent_again_three_times() -> None:
+    assert obstacle(letter(replays=MAX_REPLAYS - 1), force=False) is None
+    spent = letter(replays=MAX_REPLAYS)
+    assert "sent again 3 times already" in (obstacle(spent, force=False) or "")
+    assert obstacle(spent, force=True) is None
+
+
+def test_a_letter_without_a_message_is_never_sent_again() -> None:
+    for gone in (letter(reason=GAP), letter(topic="")):
+        assert "nothing to send again" in (obstacle(gone, force=True) or "")
+
+
+def test_what_was_cut_can_only_be_replaced() -> None:
+    cut = letter(headers=((LENGTH, "9000000"),))
+    assert "the beginning of its message" in (obstacle(cut, force=True) or "")
+    assert obstacle(cut, force=False, is_edited=True) is None
+    bare = letter(headers=((HEADERS_LEFT_OUT, "40"),))
+    assert "no headers" in (obstacle(bare, force=True, is_edited=True) or "")
+
+
+def test_a_stored_task_goes_back_to_work_as_it_is() -> None:
+    stored = letter(reason=CRASH_LOOP, headers=((LENGTH, "9000000"),))
+    assert obstacle(stored, force=False) is None
+    assert "publish another task" in (obstacle(stored, force=False, is_edited=True) or "")
