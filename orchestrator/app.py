@@ -26,6 +26,7 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
+from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.agentic.model import build_model
@@ -87,6 +88,9 @@ class App:
         self.consumer = consumer
         self._relay = relay
         self._notices = notices
+        self._housekeeping = Housekeeping(
+            database, worker=lambda: worker.id, lease=options.engine.lease
+        )
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -99,6 +103,7 @@ class App:
             relay = group.create_task(self._relay.run(), name="relay")
             parts = [
                 group.create_task(self.worker.run(), name="worker"),
+                group.create_task(self._housekeeping.run(), name="housekeeping"),
                 group.create_task(self._notices.send(), name="notices out"),
                 group.create_task(self._notices.hear(), name="notices in"),
             ]

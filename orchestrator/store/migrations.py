@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,22 +56,22 @@ async def _on_connection(url: str, work: Callable[[sqlalchemy.Connection], T]) -
         await engine.dispose()
 
 
-def _upgrade(connection: sqlalchemy.Connection) -> None:
+def _upgrade(connection: sqlalchemy.Connection, *, to: str) -> None:
     connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
-    command.upgrade(_config(connection), "head")
+    command.upgrade(_config(connection), to)
 
 
 def _revision(connection: sqlalchemy.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, *, to: str = "head") -> None:
     """Brings the database to this release's schema; does nothing where it is there already.
 
     Raises:
         StoreUnavailable: nobody answers there.
     """
-    asyncio.run(_on_connection(url, _upgrade))
+    asyncio.run(_on_connection(url, partial(_upgrade, to=to)))
 
 
 def head() -> str:

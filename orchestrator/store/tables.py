@@ -3,6 +3,8 @@
 `tasks` is written at every step: it is filled to 70 % so that new versions of a row stay close,
 and no index covers a column that a running task changes. `steps` and `inbox` carry no foreign keys:
 they are only ever written by a statement that holds the task's row, and a check a row is not free.
+`steps` is partitioned by the month in which its task came, with which `tasks.id` begins: see
+`store.retention`.
 """
 
 from sqlalchemy import (
@@ -86,6 +88,7 @@ steps = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("at", _time, nullable=False, server_default=_now),
     PrimaryKeyConstraint("task", "seq", name="steps_pkey"),
+    postgresql_partition_by="RANGE (task)",
 )
 
 inbox = Table(

@@ -1,0 +1,167 @@
+"""The journal by months: where steps lie, how a month begins, and the move to it under load."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest_asyncio
+
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.step import EventApplied, StepBody
+from orchestrator.domain.task import TaskStatus
+from orchestrator.engine.housekeeping import Housekeeping
+from orchestrator.store import history, migrations, retention, workers
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.journal import Rest
+from tests.fixtures.servers import PostgresServer
+from tests.integration.store.journaled import Journal
+
+DONE = Rest(status=TaskStatus.COMPLETED)
+FOLDED: tuple[StepBody, JsonObject] = (EventApplied(event_type="data"), {"current_state": "x"})
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = Database(DatabaseOptions(url=url, pool_size=2))
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as database:
+        yield database
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def unmigrated(postgres: PostgresServer) -> AsyncIterator[str]:
+    """A database of release 0.1.0's schema."""
+    name = f"test_{uuid.uuid4().hex}"
+    url = await postgres.create_database(name)
+    await asyncio.to_thread(migrations.upgrade, url, to="0002")
+    yield url
+    await postgres.drop_database(name)
+
+
+async def partitions(database: Database) -> list[str]:
+    rows = await database.fetch("SELECT name FROM steps_partitions ORDER BY first_task")
+    return [r["name"] for r in rows]
+
+
+async def partition_of(database: Database, task_id: str) -> set[str]:
+    rows = await database.fetch(
+        "SELECT s.tableoid::regclass::text AS name FROM steps s JOIN tasks t ON t.id = s.task "
+        "WHERE t.task_id = $1",
+        task_id,
+    )
+    return {r["name"] for r in rows}
+
+
+async def forget_this_month(database: Database) -> None:
+    """As if it were still last month: the sequence of tasks, and no partition of this month."""
+    await database.fetch(f"DROP TABLE steps_{datetime.now(UTC):%Y%m}")
+    await database.fetch("SELECT setval('tasks_id_seq', 7)")
+
+
+async def test_steps_of_a_task_lie_in_the_month_in_which_it_came(database: Database) -> None:
+    await Journal(database).accept("t")
+
+    assert await partition_of(database, "t") == {f"steps_{datetime.now(UTC):%Y%m}"}
+
+
+async def test_month_that_nobody_began_refuses_nothing(database: Database) -> None:
+    await forget_this_month(database)
+
+    await Journal(database).accept("t")
+
+    assert await partition_of(database, "t") == {"steps_before"}
+
+
+async def test_month_begins_once_and_holds_the_tasks_from_then_on(database: Database) -> None:
+    month = f"steps_{datetime.now(UTC):%Y%m}"
+    await forget_this_month(database)
+    tasks = Journal(database)
+    early = await tasks.accept("early")
+    assert early is not None
+
+    begun = await asyncio.gather(*(retention.begin_month(database) for _ in range(5)))
+
+    await tasks.accept("late")
+    await tasks.write(early, FOLDED, rest=DONE)
+    assert begun.count(True) == 1
+    assert await partition_of(database, "late") == {month}
+    assert await partition_of(database, "early") == {"steps_before"}
+
+
+async def test_one_worker_keeps_house(database: Database) -> None:
+    await forget_this_month(database)
+    lease = timedelta(seconds=10)
+    a, b = [await workers.register(database, name) for name in ("a", "b")]
+    first = Housekeeping(database, worker=lambda: a, lease=lease)
+    second = Housekeeping(database, worker=lambda: b, lease=lease)
+
+    assert [await first.run_once(), await second.run_once()] == [True, False]
+    assert await partitions(database) == ["steps_before", f"steps_{datetime.now(UTC):%Y%m}"]
+    await workers.leave(database, a)
+    assert await second.run_once()
+
+
+async def test_worker_that_may_not_create_tables_can_begin_a_month(
+    database: Database, database_url: str
+) -> None:
+    await forget_this_month(database)
+    role = f"run_{uuid.uuid4().hex[:8]}"
+    await database.fetch(f"CREATE ROLE {role} LOGIN")
+    await database.fetch("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    async with opened(database_url.replace("postgres@", f"{role}@")) as limited:
+        assert await retention.begin_month(limited)
+    await database.fetch(f"DROP ROLE {role}")
+
+
+async def test_journals_from_before_go_on_after_the_move_on_the_same_connections(
+    unmigrated: str,
+) -> None:
+    async with opened(unmigrated) as database:
+        tasks = Journal(database)
+        old, other = await tasks.accept("old"), await tasks.accept("other")
+        assert old is not None
+        assert other is not None
+        await tasks.write(other, FOLDED)
+
+        await asyncio.to_thread(migrations.upgrade, unmigrated, to="0004")
+
+        await tasks.accept("new")
+        await tasks.write(old, FOLDED, FOLDED, rest=DONE)
+        assert await partition_of(database, "old") == {"steps_before"}
+        assert [s.seq for s in await history.steps_of(database, TaskId("old"))] == [1, 2, 3]
+        assert [s.seq for s in await history.steps_of(database, TaskId("other"))] == [1, 2]
+
+
+async def test_who_could_read_the_journal_before_the_move_can_after_it(
+    unmigrated: str,
+) -> None:
+    role = f"read_{uuid.uuid4().hex[:8]}"
+    async with opened(unmigrated) as database:
+        await database.fetch(f"CREATE ROLE {role} LOGIN")
+        await database.fetch(f"GRANT SELECT ON tasks, steps, task_steps TO {role}")
+        await asyncio.to_thread(migrations.upgrade, unmigrated, to="0004")
+        async with opened(unmigrated.replace("postgres@", f"{role}@")) as reader:
+            await reader.fetch("SELECT FROM task_steps")
+            await reader.fetch("SELECT FROM steps")
+        await database.fetch(f"DROP OWNED BY {role}")
+        await database.fetch(f"DROP ROLE {role}")
+
+
+async def test_partition_that_a_task_needs_is_not_dropped(database: Database) -> None:
+    await forget_this_month(database)
+    await Journal(database).accept("t")
+    await retention.begin_month(database)
+
+    assert not await retention.drop_partition(database, "steps_before")
+    assert not await retention.drop_partition(database, f"steps_{datetime.now(UTC):%Y%m}")
+    await database.fetch("DELETE FROM tasks")
+    assert await retention.drop_partition(database, "steps_before")
