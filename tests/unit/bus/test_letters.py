@@ -38,7 +38,7 @@ MATCHING: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", MATCHING, ids=str)
+@pytest.mark.parametrize("given", MATCHING)
 def test_a_letter_matches_where_everything_holds_that_is_given(given: dict[str, Any]) -> None:
     assert LetterFilter(**given).matches(letter())
 
@@ -54,7 +54,7 @@ OTHERS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("given", OTHERS, ids=str)
+@pytest.mark.parametrize("given", OTHERS)
 def test_a_letter_is_left_out_where_one_thing_does_not_hold(given: dict[str, Any]) -> None:
     assert not LetterFilter(**given).matches(letter())
 
