@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -43,6 +44,30 @@ async def missing_topics(options: BusOptions) -> tuple[str, ...]:
         with kafka_errors("list the topics"):
             present = set(await client.list_topics())
     return tuple(name for name in options.topics.all if name not in present)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterView:
+    """What an operator has to know of the cluster."""
+
+    cluster_id: str
+    brokers: int
+    topics: dict[str, int]
+    """Partitions of those of our topics that are there."""
+
+
+async def look_at_cluster(options: BusOptions) -> ClusterView:
+    """Raises `KafkaUnavailable` or `InvalidSettings`, with the reason."""
+    async with admin(options) as client:
+        with kafka_errors("describe the cluster"):
+            cluster = await client.describe_cluster()
+            present = set(await client.list_topics()) & set(options.topics.all)
+            described = await client.describe_topics(sorted(present)) if present else []
+    return ClusterView(
+        cluster_id=str(cluster["cluster_id"]),
+        brokers=len(cluster["brokers"]),
+        topics={topic["topic"]: len(topic["partitions"]) for topic in described},
+    )
 
 
 async def ensure_topics(options: BusOptions) -> tuple[str, ...]:

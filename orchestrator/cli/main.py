@@ -54,6 +54,10 @@ SUBCOMMANDS = {
     "migrate": Subcommand(
         module="orchestrator.cli.migrate", help="Bring the database to this release's schema."
     ),
+    "doctor": Subcommand(
+        module="orchestrator.cli.doctor",
+        help="Look whether all is there that a worker needs, and say what to do if not.",
+    ),
     "health": Subcommand(
         module="orchestrator.cli.health", help="Ask a running process whether it is well."
     ),

@@ -32,6 +32,8 @@ LEAVE = "DELETE FROM workers WHERE id = $1"
 
 FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - $1::interval RETURNING name"
 
+COUNT_LIVING = "SELECT count(*) AS n FROM workers WHERE heartbeat_at > now() - $1::interval"
+
 LEAD = """
 INSERT INTO leases AS l (name, owner, epoch) VALUES ($1, $2, 1)
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner,
@@ -70,6 +72,13 @@ async def leave(database: Database, worker: WorkerId) -> None:
 async def forget_dead(database: Database, *, lease: timedelta) -> list[str]:
     """Removes workers whose lease is over; answers their names."""
     return [r["name"] for r in await database.fetch(FORGET, lease)]
+
+
+async def count_living(database: Database, *, lease: timedelta) -> int:
+    """Workers whose lease is not over."""
+    row = await database.fetch_one(COUNT_LIVING, lease)
+    assert row is not None
+    return int(row["n"])
 
 
 async def lead(database: Database, role: str, worker: WorkerId, *, lease: timedelta) -> bool:

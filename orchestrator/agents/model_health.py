@@ -1,0 +1,52 @@
+"""Asks an OpenAI-compatible endpoint whether it lets us in, without spending a token."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import httpx
+import orjson
+
+from orchestrator.agents.http import TRANSPORT_ERRORS, model_http_client
+
+MAX_BODY_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelHealth:
+    problem: str | None = None
+    """Why no model can be asked there; None where nothing speaks against it."""
+    lists_model: bool | None = None
+    """Whether the model is among those that the endpoint offers; None where it does not say."""
+
+
+async def model_health(
+    *, base_url: str, api_key: str | None, name: str, timeout_seconds: float = 5.0
+) -> ModelHealth:
+    """What `GET {base_url}/models` says. Never raises for what the endpoint does."""
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        async with (
+            asyncio.timeout(timeout_seconds),
+            model_http_client(timeout_seconds=timeout_seconds) as client,
+        ):
+            answer = await client.get(f"{base_url.rstrip('/')}/models", headers=headers)
+    except TimeoutError:
+        return ModelHealth(problem=f"{base_url} did not answer within {timeout_seconds:g} s")
+    except TRANSPORT_ERRORS as error:
+        return ModelHealth(problem=f"{base_url} can't be reached: {error or type(error).__name__}")
+    return _judged(answer, base_url=base_url, name=name)
+
+
+def _judged(answer: httpx.Response, *, base_url: str, name: str) -> ModelHealth:
+    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return ModelHealth(problem=f"{base_url} refuses the key (HTTP {answer.status_code})")
+    if answer.is_server_error:
+        return ModelHealth(problem=f"{base_url} answers HTTP {answer.status_code}")
+    if not answer.is_success or len(answer.content) > MAX_BODY_BYTES:
+        return ModelHealth()  # many endpoints offer chats and no list
+    try:
+        offered = {model["id"] for model in orjson.loads(answer.content)["data"]}
+    except (ValueError, TypeError, KeyError):
+        return ModelHealth()
+    return ModelHealth(lists_model=name in offered)

@@ -1,0 +1,256 @@
+"""`orchestrator doctor`: whether everything is there that a worker needs, and what to do if not."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+import typer
+from rich.text import Text
+
+from orchestrator.agents.declaration import parse
+from orchestrator.agents.health import health
+from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.model_health import model_health
+from orchestrator.bus.topics import look_at_cluster
+from orchestrator.cli.output import AsJson, console, print_json
+from orchestrator.cli.session import dev_addresses, run
+from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
+from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.store import agents as stored
+from orchestrator.store import workers
+from orchestrator.store.database import Database
+from orchestrator.store.migrations import check_revision, head
+from orchestrator.store.server import OLDEST_VERSION, server_facts
+from orchestrator.telemetry.log_lines import printable
+from orchestrator.telemetry.logs import LogOptions, configure_logs
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+OPENAI_URL = "https://api.openai.com/v1"
+MAX_SKEW_SECONDS = 5.0
+
+State = Literal["ok", "warning", "failed", "skipped"]
+STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: what was looked at, how it is, and what to do about it."""
+
+    name: str
+    state: State
+    says: str
+    advice: str | None = None
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Look at settings, Kafka, PostgreSQL, model and agents; exit 1 if one of them fails."""
+    configure_logs(LogOptions(level="error"))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each finding says it, once
+    findings: list[Finding] = []
+
+    async def look() -> None:
+        async for finding in examine({**dev_addresses(), **os.environ}):
+            findings.append(finding)
+            if not as_json:
+                _show(finding)
+
+    run(look())
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _show(finding: Finding) -> None:
+    out = console()
+    line = Text(f"{finding.state:8}", style=STYLES[finding.state])
+    out.print(line + Text(f" {finding.name:11} {printable(finding.says)}", style="default"))
+    if finding.advice is not None:
+        out.print(Text(f"{'':20} → {finding.advice}"))
+
+
+async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """Everything, each as soon as it is known; what one fault makes impossible is skipped."""
+    settings = _settings(environ)
+    for _, problems in settings.values():
+        for problem in problems:
+            yield Finding(
+                name="settings",
+                state="failed",
+                says=problem,
+                advice="set it in the environment or in .env; .env.example lists them all",
+            )
+    if not any(problems for _, problems in settings.values()):
+        yield Finding(name="settings", state="ok", says="every variable can be used")
+    async for finding in _kafka(settings["kafka"][0]):
+        yield finding
+    async for finding in _postgres(settings["database"][0]):
+        yield finding
+    yield await _model(settings["model"][0])
+
+
+def _settings(environ: Mapping[str, str]) -> dict[Need, tuple[Settings | None, list[str]]]:
+    """By what needs them: one wrong variable must not hide what can be said of the rest."""
+    told: set[str] = set()
+    found: dict[Need, tuple[Settings | None, list[str]]] = {}
+    needs: tuple[Need, ...] = ("database", "kafka", "model")
+    for need in needs:
+        try:
+            found[need] = load_settings(environ, needs=(need,)), []
+        except InvalidSettings as error:
+            lines = [line for line in str(error).splitlines() if line not in told]
+            told.update(lines)
+            found[need] = None, lines
+    return found
+
+
+def _skipped(name: str) -> Finding:
+    return Finding(name=name, state="skipped", says="its settings can't be used")
+
+
+async def _kafka(settings: Settings | None) -> AsyncIterator[Finding]:
+    if settings is None:
+        yield _skipped("Kafka")
+        return
+    options = settings.bus
+    try:
+        async with asyncio.timeout(3 * options.request_timeout_seconds):
+            cluster = await look_at_cluster(options)
+    except (OrchestratorError, TimeoutError) as error:
+        yield Finding(
+            name="Kafka",
+            state="failed",
+            says=str(error) or f"{options.bootstrap_servers} did not answer",
+            advice="KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_… say how",
+        )
+        return
+    says = f"{options.bootstrap_servers}: cluster {cluster.cluster_id}, brokers: {cluster.brokers}"
+    yield Finding(name="Kafka", state="ok", says=says)
+    missing = [name for name in options.topics.all if name not in cluster.topics]
+    if missing:
+        yield Finding(
+            name="topics",
+            state="failed",
+            says=f"missing: {', '.join(missing)}",
+            advice="`orchestrator topics create`",
+        )
+        return
+    counts = ", ".join(f"{name} ({cluster.topics[name]})" for name in options.topics.all)
+    yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
+
+
+async def _postgres(settings: Settings | None) -> AsyncIterator[Finding]:
+    if settings is None:
+        yield _skipped("PostgreSQL")
+        return
+    options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
+    database = Database(options)
+    try:
+        await database.open()
+    except OrchestratorError as error:
+        yield _unwell("PostgreSQL", error, "DATABASE_URL says where it is")
+        return
+    try:
+        yield await _server(database)
+        async for finding in _contents(database, settings):
+            yield finding
+    except OrchestratorError as error:
+        yield _unwell("PostgreSQL", error, "look at the server's log")
+    finally:
+        await database.close()
+
+
+def _unwell(name: str, error: OrchestratorError, advice: str) -> Finding:
+    return Finding(name=name, state="failed", says=str(error), advice=advice)
+
+
+async def _server(database: Database) -> Finding:
+    facts = await server_facts(database)
+    says = f"version {facts.version}"
+    if facts.is_read_only:
+        advice = "DATABASE_URL must name the primary: a replica is behind and takes no writes"
+        return Finding(name="PostgreSQL", state="failed", says=f"{says}, read-only", advice=advice)
+    if facts.major < OLDEST_VERSION:
+        advice = f"upgrade it to {OLDEST_VERSION} or later"
+        return Finding(name="PostgreSQL", state="failed", says=says, advice=advice)
+    return Finding(name="PostgreSQL", state="ok", says=f"{says}, takes writes")
+
+
+async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+    yield await _clock(database)
+    try:
+        await check_revision(settings.database.url)
+    except SchemaMismatch as error:
+        yield _unwell("schema", error, "`orchestrator migrate`")
+        return
+    yield Finding(name="schema", state="ok", says=f"fits this release (revision {head()})")
+    living = await workers.count_living(database, lease=settings.engine.lease)
+    if living:
+        yield Finding(name="workers", state="ok", says=f"running: {living}")
+    else:
+        yield Finding(
+            name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
+        )
+    async for finding in _agents(database):
+        yield finding
+
+
+async def _clock(database: Database) -> Finding:
+    before = datetime.now(UTC)
+    facts = await server_facts(database)
+    middle = before + (datetime.now(UTC) - before) / 2
+    return clock_finding((facts.now - middle).total_seconds())
+
+
+def clock_finding(skew: float) -> Finding:
+    """`skew`: seconds by which PostgreSQL's clock is ahead of this machine's."""
+    says = f"PostgreSQL's is {abs(skew):.1f} s {'ahead' if skew > 0 else 'behind'}"
+    if abs(skew) <= MAX_SKEW_SECONDS:
+        return Finding(name="clock", state="ok", says=says)
+    advice = "the service goes by PostgreSQL's clock, logs by this machine's: synchronise both"
+    return Finding(name="clock", state="warning", says=says, advice=advice)
+
+
+async def _agents(database: Database) -> AsyncIterator[Finding]:
+    declared = [
+        parse(document, source="the catalogue", environ={})
+        for document in await stored.declarations(database)
+    ]
+    if not declared:
+        advice = "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR"
+        yield Finding(name="agents", state="warning", says="there are none", advice=advice)
+        return
+    async with agent_http_client() as client:
+        answers = await asyncio.gather(*(health(client, agent) for agent in declared))
+    for agent, answer in zip(declared, answers, strict=True):
+        if answer.ready:
+            says = f"{agent.id} is ready at {agent.endpoint} ({answer.duration_ms} ms)"
+            yield Finding(name="agent", state="ok", says=says)
+        else:
+            says = answer.error or f"agent {agent.id!r} says that it is not ready"
+            advice = f"look at {agent.endpoint}/health; its calls wait until it answers"
+            yield Finding(name="agent", state="failed", says=says, advice=advice)
+
+
+async def _model(settings: Settings | None) -> Finding:
+    if settings is None:
+        return _skipped("model")
+    options = settings.model
+    if options.provider != "openai":
+        says = f"{options.model}: only OpenAI's protocol can be asked without spending tokens"
+        return Finding(name="model", state="skipped", says=says)
+    url = options.base_url or OPENAI_URL
+    found = await model_health(base_url=url, api_key=options.api_key, name=options.name)
+    if found.problem is not None:
+        advice = "OPENAI_API_KEY and OPENAI_BASE_URL say how"
+        return Finding(name="model", state="failed", says=found.problem, advice=advice)
+    if found.lists_model is False:
+        says = f"{url} answers, but does not list {options.name}"
+        return Finding(name="model", state="warning", says=says, advice="LLM_MODEL names it")
+    return Finding(name="model", state="ok", says=f"{options.model} at {url}")
