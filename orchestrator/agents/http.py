@@ -103,6 +103,7 @@ def agent_http_client(
     It has no deadline for the whole call (the caller sets one) and no limit of connections (each
     agent's `limits.concurrency` is the limit). `may_send` is asked when the connection stands and
     nothing is left to wait for: a process that is frozen while it connects must not send after it.
+    The connection of a request that is held back is closed.
     """
     tls = _tls()
     traces = [] if may_send is None else [_fence(may_send, _call_not_sent)]
@@ -159,10 +160,10 @@ def _fence(may_send: Callable[[], bool], error: Callable[[], Exception]) -> aioh
             raise error()
 
     trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(check)
-    trace.on_connection_reuseconn.append(check)
-    # The body, and the headers with it, are written in a later turn of the event loop: this is told
-    # (its name apart) directly before.
+    # Both are told (their names apart) directly before the bytes are handed over: a request without
+    # a body goes out with its headers, the others in a later turn of the event loop. Not when the
+    # connection is made or taken again: what is raised there leaves aiohttp's socket open for ever.
+    trace.on_request_headers_sent.append(check)
     trace.on_request_chunk_sent.append(check)
     return trace
 

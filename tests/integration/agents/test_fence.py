@@ -1,5 +1,6 @@
 """A worker that lost its lease while it was being connected sends nothing."""
 
+import asyncio
 from dataclasses import replace
 
 import httpx
@@ -9,6 +10,7 @@ from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.domain.call import CallResult
 from tests.fakes.agent import FakeAgent, running_agent
+from tests.fakes.bus import until
 from tests.fakes.callers import CRM, call_request
 
 
@@ -55,3 +57,27 @@ async def test_prompt_is_not_sent_when_the_lease_ends_while_it_is_being_connecte
         with pytest.raises(httpx.ConnectError, match="lost its lease"):
             await client.post(f"{peer.url}/execute", content=b"{}")
     assert not peer.received
+
+
+@pytest.mark.parametrize("answers", [(False,), (True, False)], ids=["new", "used again"])
+async def test_no_connection_is_left_open_by_a_call_that_is_held_back(
+    answers: tuple[bool, ...],
+) -> None:
+    open_connections = 0
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_connections
+        open_connections += 1
+        while await reader.read(65536):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        open_connections -= 1
+        writer.close()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    held = [True]
+    async with server, agent_http_client(may_send=lambda: held[0]) as client:
+        caller = HttpCaller(client, environ={})
+        for held[0] in answers:
+            await caller.call(call_request(agent=replace(CRM, endpoint=f"http://127.0.0.1:{port}")))
+        await until(lambda: open_connections == 0, seconds=2, what="no open connection")
