@@ -34,7 +34,7 @@ from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.planner import Planner, PromptShown
 from orchestrator.store import migrations
-from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.database import Database, DatabaseOptions, with_reserve
 from orchestrator.store.ingest import Ingested
 from orchestrator.store.notices import Notice, Notices
 from orchestrator.store.postgres import PostgresStore
@@ -149,15 +149,16 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
         OperatorError: settings, schema or an agent's declaration are wrong.
     """
     async with AsyncExitStack() as stack:
-        database = Database(options.database)
+        database = with_reserve(options.database)
         await patiently("PostgreSQL", database.open)
         stack.push_async_callback(database.close)
-        await migrations.check_revision(options.database.url)
+        await patiently("PostgreSQL", lambda: migrations.check_revision(options.database.url))
         created = await patiently("Kafka", lambda: ensure_topics(options.bus))
         if created:
             log.info("topics created", topics=list(created))
-        if options.agents_dir is not None:
-            await add_folder(database, options.agents_dir, options.environ)
+        folder = options.agents_dir
+        if folder is not None:
+            await patiently("PostgreSQL", lambda: add_folder(database, folder, options.environ))
 
         catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
         wiring = _Wiring(catalogue)

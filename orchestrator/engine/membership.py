@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from orchestrator.domain.errors import OperatorError, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
@@ -59,13 +60,17 @@ class Membership:
 
     async def run(self) -> None:
         """Beats until cancelled."""
+        interval = self._options.heartbeat.total_seconds()
+        took = 0.0
         while True:
-            await asyncio.sleep(self._options.heartbeat.total_seconds())
+            await asyncio.sleep(max(0.0, interval - took))
+            started = self._clock.seconds()
             try:
                 await self.beat()
             except StoreUnavailable as error:
                 held = "held" if self._lease.is_held() else "lapsed"
                 log.warning("no heartbeat", error=str(error), lease=held)
+            took = self._clock.seconds() - started
             metrics.HEARTBEAT_AGE.set(self._lease.age_seconds)
 
     async def beat(self) -> None:
@@ -76,7 +81,7 @@ class Membership:
         """
         sent = self._clock.seconds()
         had_lapsed = not self._lease.is_held()
-        at = await self._store.heartbeat(self.id)
+        at = await self._prove()
         if at is None:
             await self._come_back()
             return
@@ -85,6 +90,18 @@ class Membership:
             log.warning("worker was silent for too long, it looks which tasks are still its own")
             await self._compare()
         self._lease.renew(sent)
+
+    async def _prove(self) -> datetime | None:
+        """PostgreSQL's time; None when the others gave this worker up.
+
+        A connection that was cut off in silence must not cost the lease: there is time for another.
+        """
+        patience = self._options.heartbeat_patience.total_seconds()
+        try:
+            async with asyncio.timeout(patience):
+                return await self._store.heartbeat(self.id)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"PostgreSQL: no answer within {patience:g} s") from error
 
     async def _come_back(self) -> None:
         self._lease.drop()

@@ -53,6 +53,11 @@ class EngineOptions:
         return self.lease / 4
 
     @property
+    def heartbeat_patience(self) -> timedelta:
+        """For one heartbeat; a second one that follows at once may still save the lease."""
+        return self.lease * 0.3
+
+    @property
     def fence(self) -> timedelta:
         """After this long without a heartbeat nothing is sent: others may not take over yet."""
         return self.lease * 0.7

@@ -10,11 +10,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
 import orjson
+from asyncpg.pool import PoolConnectionProxy
 
 from orchestrator.domain.errors import (
     InvalidSettings,
@@ -45,6 +46,11 @@ class DatabaseOptions:
     connect_timeout_seconds: float = 5.0
     statement_timeout_seconds: float = 10.0
     application_name: str = "orchestrator"
+
+    @property
+    def patience_seconds(self) -> float:
+        """For a free connection and the statement together; the server's own limit comes first."""
+        return self.statement_timeout_seconds + 2
 
 
 def server_settings(options: DatabaseOptions) -> dict[str, str]:
@@ -115,12 +121,24 @@ async def _keep(_: object) -> None:
     """
 
 
+def with_reserve(options: DatabaseOptions) -> Database:
+    """A database with a connection set aside for what must not wait."""
+    return Database(options, reserve=Database(replace(options, pool_size=1)))
+
+
 class Database:
     """A pool of connections; each method is one statement in a transaction of its own."""
 
-    def __init__(self, options: DatabaseOptions) -> None:
+    def __init__(self, options: DatabaseOptions, *, reserve: Database | None = None) -> None:
+        """`reserve` is opened and closed with it."""
         self._options = options
+        self._reserve = reserve
         self._pool: asyncpg.Pool[Row] | None = None
+
+    @property
+    def reserve(self) -> Database:
+        """Where a statement queues behind no other; the same as the rest where there is none."""
+        return self._reserve or self
 
     async def open(self) -> None:
         """Connects.
@@ -129,15 +147,21 @@ class Database:
             StoreUnavailable: nobody answers there, for now.
             InvalidSettings: the URL can't be used, or the server refuses the login.
         """
+        if self._reserve is not None:
+            await self._reserve.open()
+        if self._pool is None:  # an earlier attempt may have come half the way
+            self._pool = await self._connect()
+
+    async def _connect(self) -> asyncpg.Pool[Row]:
         options = self._options
         try:
             with store_errors():
-                self._pool = await asyncpg.create_pool(
+                return await asyncpg.create_pool(
                     options.url,
                     min_size=1,
                     max_size=options.pool_size,
                     timeout=options.connect_timeout_seconds,
-                    command_timeout=options.statement_timeout_seconds + 2,
+                    command_timeout=options.patience_seconds,
                     server_settings=server_settings(options),
                     init=_prepare,
                     reset=_keep,
@@ -156,6 +180,8 @@ class Database:
 
     async def close(self) -> None:
         """Closes what is idle, and cuts what is not within two seconds."""
+        if self._reserve is not None:
+            await self._reserve.close()
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -167,10 +193,31 @@ class Database:
             pool.terminate()
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
-        """The rows of one statement."""
-        assert self._pool is not None, "open() comes first"
+        """The rows of one statement.
+
+        It ends in time whatever the network does: also when no connection gets free, and when
+        nobody answers any more.
+        """
         with store_errors():
-            return await self._pool.fetch(sql, *args)
+            async with (
+                asyncio.timeout(self._options.patience_seconds),
+                self._borrowed() as borrowed,
+            ):
+                return await borrowed.fetch(sql, *args)
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[PoolConnectionProxy[Row]]:
+        assert self._pool is not None, "open() comes first"
+        connection = await self._pool.acquire()
+        try:
+            yield connection
+        except (asyncio.CancelledError, TimeoutError):
+            # Nobody knows what is on its way on it. asyncpg would keep it, and us, until the server
+            # has confirmed that the statement is void: one that is cut off never does.
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection)
 
     async def fetch_one(self, sql: str, *args: Any) -> Row | None:
         rows = await self.fetch(sql, *args)
@@ -183,6 +230,7 @@ class Database:
             connection = await asyncpg.connect(
                 self._options.url,
                 timeout=self._options.connect_timeout_seconds,
+                command_timeout=self._options.patience_seconds,
                 server_settings=server_settings(self._options),
             )
             try:

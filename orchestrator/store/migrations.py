@@ -13,9 +13,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orchestrator.domain.errors import SchemaMismatch
+from orchestrator.domain.errors import SchemaMismatch, StoreUnavailable
 from orchestrator.store.database import store_errors
 from orchestrator.telemetry.logs import get_logger
 
@@ -23,6 +24,8 @@ log = get_logger(__name__)
 
 LOCK_KEY = 7_340_031
 """Of the advisory lock under which a schema changes: two processes that start take turns."""
+
+LOOK_SECONDS = 12.0
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -42,16 +45,22 @@ def _config(connection: sqlalchemy.Connection | None = None) -> Config:
     return config
 
 
-async def _on_connection(url: str, work: Callable[[sqlalchemy.Connection], T]) -> T:
+async def _on_connection(
+    url: str, work: Callable[[sqlalchemy.Connection], T], *, within_seconds: float | None = None
+) -> T:
     engine = create_async_engine(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=10)
     )
     try:
         with store_errors():
-            async with engine.connect() as connection:
+            async with asyncio.timeout(within_seconds), engine.connect() as connection:
                 result = await connection.run_sync(work)
                 await connection.commit()
                 return result
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreUnavailable(f"the connection to PostgreSQL broke: {error.orig}") from error
     finally:
         await engine.dispose()
 
@@ -91,7 +100,7 @@ def is_known(revision: str) -> bool:
 
 async def current(url: str) -> str | None:
     """The revision that the database is at; None before the first migration."""
-    return await _on_connection(url, _revision)
+    return await _on_connection(url, _revision, within_seconds=LOOK_SECONDS)
 
 
 def is_current(url: str) -> bool:

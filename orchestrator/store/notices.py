@@ -13,6 +13,8 @@ from orchestrator.store.database import Database
 
 CHANNEL = "orchestrator"
 INTERVAL_SECONDS = 0.01
+LISTEN_SECONDS = 30.0
+"""Between two looks whether the connection that listens is still one."""
 
 NOTIFY = "SELECT pg_notify($1, unnest($2::text[]))"
 
@@ -66,11 +68,21 @@ class Notices:
             await connection.add_listener(CHANNEL, self._on_notice)
             for notice in Notice:
                 self._heard(notice)  # whatever was missed while nobody listened
-            await ended.wait()
+            while not await _comes(ended, within_seconds=LISTEN_SECONDS):
+                # A connection that was cut off in silence hears nothing for ever.
+                await connection.execute("SELECT 1")
 
     def _on_notice(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         if payload in set(Notice):
             self._heard(Notice(str(payload)))
+
+
+async def _comes(event: asyncio.Event, *, within_seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(within_seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def notify(database: Database, *notices: Notice) -> None:

@@ -49,7 +49,7 @@ class PostgresStore:
         return await workers.register(self._database, name)
 
     async def heartbeat(self, worker: WorkerId) -> datetime | None:
-        return await workers.heartbeat(self._database, worker)
+        return await workers.heartbeat(self._database.reserve, worker)
 
     async def has_namesake(self, name: str, worker: WorkerId) -> bool:
         return await workers.has_namesake(self._database, name, worker)

@@ -1,0 +1,145 @@
+"""The network between worker and PostgreSQL fails in every way: each question ends in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import pytest_asyncio
+
+from chaos.proxy import Proxy, running_proxy
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.store import migrations, notices
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.notices import Notice, Notices
+from tests.fakes.bus import until
+
+STATEMENT_SECONDS = 0.5
+PATIENCE_SECONDS = STATEMENT_SECONDS + 2
+POOL = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Far:
+    """A database behind a proxy."""
+
+    database: Database
+    proxy: Proxy
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def far(database_url: str) -> AsyncIterator[Far]:
+    parts = urlsplit(database_url)
+    assert parts.hostname is not None
+    async with running_proxy(parts.hostname, parts.port or 5432) as proxy:
+        user = f"{parts.username}@" if parts.username else ""
+        options = DatabaseOptions(
+            url=urlunsplit(parts._replace(netloc=f"{user}{proxy.address}")),
+            pool_size=POOL,
+            connect_timeout_seconds=1.0,
+            statement_timeout_seconds=STATEMENT_SECONDS,
+        )
+        database = Database(options)
+        await database.open()
+        yield Far(database=database, proxy=proxy)
+        await database.close()
+
+
+async def one(far: Far) -> int:
+    row = await far.database.fetch_one("SELECT 1 AS one")
+    assert row is not None
+    return int(row["one"])
+
+
+async def ends_in_time(far: Far, *, questions: int = 1) -> list[object]:
+    """What came of so many questions at once, none of which may take longer than it may."""
+    began = time.monotonic()
+    async with asyncio.timeout(PATIENCE_SECONDS + 1):
+        asked = (one(far) for _ in range(questions))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    assert time.monotonic() - began < PATIENCE_SECONDS + 1
+    return list(found)
+
+
+async def test_a_black_hole_holds_no_question_and_no_connection_for_ever(far: Far) -> None:
+    assert await ends_in_time(far, questions=POOL) == [1] * POOL
+    far.proxy.black_hole()
+    for _ in range(2):
+        answers = await ends_in_time(far, questions=4 * POOL)
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+    far.proxy.heal()
+    assert await ends_in_time(far, questions=4 * POOL) == [1] * 4 * POOL
+
+
+async def test_half_open_connections_are_given_up_and_others_opened(far: Far) -> None:
+    assert await ends_in_time(far, questions=POOL) == [1] * POOL
+    assert far.proxy.half_open() == POOL
+    await ends_in_time(far, questions=POOL)
+    assert await ends_in_time(far, questions=POOL) == [1] * POOL
+
+
+async def test_a_reset_costs_one_attempt(far: Far) -> None:
+    assert await ends_in_time(far, questions=POOL) == [1] * POOL
+    far.proxy.cut()
+    await ends_in_time(far, questions=POOL)
+    assert await ends_in_time(far, questions=POOL) == [1] * POOL
+
+
+async def test_a_slow_network_only_delays(far: Far) -> None:
+    far.proxy.delay_seconds = 0.05
+    assert await ends_in_time(far, questions=2 * POOL) == [1] * 2 * POOL
+
+
+async def test_nobody_waits_for_ever_for_a_free_connection(far: Far) -> None:
+    assert await one(far) == 1
+    far.proxy.black_hole()
+    holders = [asyncio.create_task(one(far)) for _ in range(POOL)]
+    await asyncio.sleep(0)
+    [answer] = await ends_in_time(far)
+    assert isinstance(answer, StoreUnavailable)
+    await asyncio.gather(*holders, return_exceptions=True)
+
+
+async def test_who_is_cancelled_in_a_black_hole_ends_at_once(far: Far) -> None:
+    assert await one(far) == 1
+    far.proxy.black_hole()
+    asking = asyncio.create_task(one(far))
+    await asyncio.sleep(0)
+    asking.cancel()
+    async with asyncio.timeout(0.5):
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_opening_through_a_black_hole_says_that_nobody_is_there(far: Far) -> None:
+    far.proxy.black_hole()
+    other = Database(far.database._options)
+    async with asyncio.timeout(PATIENCE_SECONDS + 1):
+        with pytest.raises(StoreUnavailable):
+            await other.open()
+
+
+async def test_the_schemas_revision_is_asked_for_in_time_too(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOOK_SECONDS", 0.5)
+    far.proxy.black_hole()
+    async with asyncio.timeout(3):
+        with pytest.raises(StoreUnavailable):
+            await migrations.current(far.database._options.url)
+
+
+async def test_a_listener_that_was_cut_off_in_silence_listens_again(
+    far: Far, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "LISTEN_SECONDS", 0.1)
+    heard: list[Notice] = []
+    listening = asyncio.create_task(Notices(far.database, heard=heard.append).hear())
+    await until(lambda: len(heard) >= len(Notice), what="a connection that listens")
+    far.proxy.half_open()
+    heard.clear()
+    await until(lambda: len(heard) >= len(Notice), seconds=10, what="another that listens")
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
