@@ -268,6 +268,8 @@ class _Wiring:
         assert self._notices is not None
         self._worker.ingested(ingested)
         self.journaled()
+        if ingested.woken:
+            self._notices.flag(Notice.CONTROL)
         if ingested.left_ready:
             self._notices.flag(Notice.RUNNABLE)
 
@@ -279,6 +281,8 @@ class _Wiring:
                 self._worker.wake()
             case Notice.OUTBOX:
                 self._relay.wake()
+            case Notice.CONTROL:
+                self._worker.attend()
             case Notice.AGENTS:
                 self._catalogue.invalidate()
 

@@ -37,6 +37,13 @@ class Caller(Protocol):
         """
         ...
 
+    async def cancel(self, request: CallRequest) -> bool:
+        """Tells the agent that nobody waits for this call any more; whether it heard it.
+
+        Only sent to agents that declare a `cancel_url`.
+        """
+        ...
+
 
 class Catalogue(Protocol):
     """Which agents there are, as of now."""

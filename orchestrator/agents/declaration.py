@@ -50,6 +50,7 @@ class _Declaration(_Strict):
     limits: _Limits = _Limits()
     effects: Effects = "idempotent"
     status_url: str | None = None
+    cancel_url: str | None = None
     compensation: None = None
     secret_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     config: JsonObject = {}
@@ -111,16 +112,17 @@ def parse(document: object, *, source: str, environ: Environment) -> Agent:
     problems = [*_contradictions(declared), *_schema_problems(declared)]
     endpoint = _url(declared.endpoint, environ, field="endpoint", problems=problems)
     status_url = _url(declared.status_url, environ, field="status_url", problems=problems)
+    cancel_url = _url(declared.cancel_url, environ, field="cancel_url", problems=problems)
     if problems or endpoint is None:
         raise _invalid(source, problems)
-    return _agent(declared, endpoint=endpoint, status_url=status_url)
+    return _agent(declared, endpoint=endpoint, status_url=status_url, cancel_url=cancel_url)
 
 
 def _url(text: str | None, environ: Environment, *, field: str, problems: list[str]) -> str | None:
     if text is None:
         return None
     try:
-        return checked_url(substituted(text, environ), query_allowed=field == "status_url")
+        return checked_url(substituted(text, environ), query_allowed=field != "endpoint")
     except ValueError as error:
         problems.append(f"{field}: {error}")
         return None
@@ -178,7 +180,9 @@ def _schema_problems(declared: _Declaration) -> list[str]:
     return problems
 
 
-def _agent(declared: _Declaration, *, endpoint: str, status_url: str | None) -> Agent:
+def _agent(
+    declared: _Declaration, *, endpoint: str, status_url: str | None, cancel_url: str | None
+) -> Agent:
     return Agent(
         id=AgentId(declared.id),
         name=declared.name,
@@ -193,6 +197,7 @@ def _agent(declared: _Declaration, *, endpoint: str, status_url: str | None) -> 
         limits=Limits(**declared.limits.model_dump()),
         effects=declared.effects,
         status_url=status_url,
+        cancel_url=cancel_url,
         secret_env=declared.secret_env,
         config=declared.config,
         tenant=declared.tenant,

@@ -25,13 +25,14 @@ EXPECTED = {
     "limits.timeout_seconds": "a number of seconds greater than 0",
     "effects": "idempotent or at_most_once",
     "status_url": "an http:// or https:// URL",
+    "cancel_url": "an http:// or https:// URL",
     "secret_env": "the name of an environment variable, such as CRM_SIGNING_SECRET",
     "config": "an object",
     "tenant": "a text that is not empty",
 }
 
 # Who mistakes it for the place of the secret must not find the secret in a log.
-_NEVER_SHOWN = frozenset({"secret_env", "endpoint", "status_url"})
+_NEVER_SHOWN = frozenset({"secret_env", "endpoint", "status_url", "cancel_url"})
 
 
 def problem_text(error: ErrorDetails, *, known: Mapping[str, Sequence[str]]) -> str:

@@ -84,6 +84,9 @@ class LimitedCaller:
     async def status(self, request: CallRequest) -> CallResult | None:
         return await self._caller.status(request)
 
+    async def cancel(self, request: CallRequest) -> bool:
+        return await self._caller.cancel(request)
+
     async def _paced(self, request: CallRequest, *, gate: _Gate) -> CallResult:
         if gate.pace is None:
             return await self._caller.call(request)

@@ -24,6 +24,10 @@ class Callers:
             return replace(_unsupported(request), retryable=True)
         return await caller.status(request)
 
+    async def cancel(self, request: CallRequest) -> bool:
+        caller = self._by_protocol.get(request.agent.protocol)
+        return caller is not None and await caller.cancel(request)
+
 
 def _unsupported(request: CallRequest) -> CallResult:
     agent = request.agent

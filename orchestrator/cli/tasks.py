@@ -144,7 +144,7 @@ def cancel(
 
     async def work(database: Database) -> TaskStatus:
         was = await operations.cancel(database, TaskId(task_id), reason=reason, source="cli")
-        await notify(database, Notice.RUNNABLE)
+        await notify(database, Notice.RUNNABLE, Notice.CONTROL)
         return was
 
     _tell("cancelling", task_id, with_database(work), as_json=as_json)

@@ -38,6 +38,8 @@ class Agent:
     effects: Effects = "idempotent"
     status_url: str | None = None
     """Where recovery asks what became of a call of an `at_most_once` agent."""
+    cancel_url: str | None = None
+    """Where the agent is told that nobody waits for a call any more."""
     compensation: JsonObject | None = None
     secret_env: str | None = None
     """Name of the variable that holds the signing secret; the secret itself is never stored."""

@@ -26,6 +26,13 @@ class CallStatus(StrEnum):
     INPUT_REQUIRED = "input_required"
     ACCEPTED = "accepted"
     """The agent will answer later, with an `agent_result` event."""
+    UNKNOWN = "unknown"
+    """The task ended while the call was under way: it may have had its effect. No agent says it."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the call's result: a later one changes nothing."""
+        return self not in (CallStatus.ACCEPTED, CallStatus.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

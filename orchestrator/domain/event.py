@@ -12,6 +12,9 @@ DATA = "data"
 TIMEOUT = "timeout"
 """Made by the engine itself: a wait ended because its time came."""
 
+URGENT = (CANCEL, PAUSE, RESUME, AGENT_RESULT)
+"""What a running task hears of at once, also during its calls; the rest waits until they end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxMessage:

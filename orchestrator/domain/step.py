@@ -63,7 +63,7 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished:
-    """What came of a decision's call: it is never made again, unless `status` is `accepted`."""
+    """What came of a decision's call: it is never made again, unless `status` is not final."""
 
     kind: ClassVar[str] = "result"
     step: Seq
@@ -122,12 +122,18 @@ class Failed:
     reason: str
     code: str = "planner"
     """Who or what ended it: `planner`, `limit`, `attempts_spent`, `deadline`, `internal`, …"""
+    unknown: tuple[str, ...] = ()
+    """Keys of calls that were under way at the end and may have had their effects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     kind: ClassVar[str] = "cancelled"
     reason: str = ""
+    by: str = ""
+    """Who asked for it, where it was said."""
+    unknown: tuple[str, ...] = ()
+    """As in `Failed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """One call of a decision: whether it may go out, how, and what its outcome means in the journal."""
 
+import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -20,6 +21,9 @@ from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
+
+TELL_SECONDS = 0.5
+"""How long an agent may take to hear that a call is cancelled: its task's end waits for it."""
 
 log = get_logger(__name__)
 verbose = get_logger(VERBOSE_LOGGER)
@@ -66,6 +70,26 @@ class Calls:
                 return self._resolved(due, agent, await self._caller.status(request))
             return self._failed(due, result)
         return self._outcome(due, agent, result)
+
+    async def abandon(self, due: DueCall, snapshot: Snapshot, agent: Agent | None) -> CallFinished:
+        """The call ends without a result; an agent that wants to be told so is told, once."""
+        is_told = False
+        if agent is not None and agent.cancel_url is not None and self._lease.is_held():
+            request = replace(self._request(due, snapshot, agent), timeout_seconds=TELL_SECONDS)
+            try:
+                async with asyncio.timeout(TELL_SECONDS):
+                    is_told = await self._caller.cancel(request)
+            except TimeoutError:
+                is_told = False
+        return CallFinished(
+            step=due.step,
+            call=due.call.number,
+            agent=due.call.agent,
+            status=CallStatus.UNKNOWN,
+            error="the task ended before its answer: it may have had its effect"
+            + ("; the agent was told" if is_told else ""),
+            attempt=due.attempt,
+        )
 
     def _request(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> CallRequest:
         timeout = agent.limits.timeout_seconds

@@ -38,11 +38,21 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
     body = EventApplied(
         event_type=message.event_type, payload=message.payload, source=message.source
     )
-    if message.event_type in (CANCEL, PAUSE, RESUME, AGENT_RESULT):
+    if message.event_type in (PAUSE, RESUME):
+        return Step(seq=seq, body=body, change={"current_state": _said(message)})
+    if message.event_type in (CANCEL, AGENT_RESULT):
         # A result that nobody waits for (any more) is kept in the journal and changes nothing.
         return Step(seq=seq, body=body)
     change = event_change(snapshot.context.required_fields, message.payload)
     return Step(seq=seq, body=body, change=change)
+
+
+def _said(message: InboxMessage) -> str:
+    """`paused by ops: the CRM is down`, from what the event says."""
+    word = "paused" if message.event_type == PAUSE else "resumed"
+    by, reason = message.payload.get("by"), message.payload.get("reason")
+    who = f" by {by}" if by else ""
+    return f"{word}{who}: {reason}" if reason else f"{word}{who}"
 
 
 def _answered(snapshot: Snapshot, message: InboxMessage) -> AgentId | None:
@@ -65,7 +75,7 @@ def _is_final(step: Step, decision: Seq, call: int | None) -> bool:
     return (
         isinstance(body, CallFinished)
         and (body.step, body.call) == (decision, call)
-        and body.status is not CallStatus.ACCEPTED
+        and body.status.is_final
     )
 
 
@@ -94,5 +104,5 @@ def _late_result(seq: Seq, message: InboxMessage, agent: AgentId, fields: Sequen
 
 def _status(said: object) -> CallStatus:
     """What the agent says of its own work; a word that it should not use is an error of its."""
-    final = {s.value: s for s in CallStatus if s is not CallStatus.ACCEPTED}
+    final = {s.value: s for s in CallStatus if s.is_final}
     return final.get(said, CallStatus.ERROR) if isinstance(said, str) else CallStatus.ERROR

@@ -9,14 +9,15 @@ from datetime import datetime
 
 from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
-from orchestrator.domain.event import PAUSE, RESUME
-from orchestrator.domain.ids import Seq
+from orchestrator.domain.event import CANCEL, PAUSE, RESUME
+from orchestrator.domain.ids import Seq, idempotency_key
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
     AttemptFailed,
     CallFinished,
     CallStarted,
+    Cancelled,
     Completed,
     Decided,
     EventApplied,
@@ -53,6 +54,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """The task is over: these calls have no result, and nobody waits for one any more."""
+
+    calls: tuple[DueCall, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """Ask the planner."""
 
@@ -72,16 +80,17 @@ class Sleep:
 
     waiting_for: str
     until: datetime | None
+    is_paused: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The task is over."""
 
-    outcome: Completed | Failed
+    outcome: Completed | Failed | Cancelled
 
 
-Move = MakeCalls | GiveUp | Ask | TimeOut | Sleep | Finish
+Move = MakeCalls | GiveUp | Abandon | Ask | TimeOut | Sleep | Finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,25 +102,82 @@ class _CallState:
     is_accepted: bool = False
     accepted_until: datetime | None = None
     note: str = ""
+    is_unknown: bool = False
+    """It was abandoned: `unknown` stands in the journal as its result."""
+
+    def due(self, seq: Seq) -> DueCall:
+        return DueCall(
+            step=seq, call=self.call, attempt=self.attempts + 1, was_started=self.was_started
+        )
 
 
 def next_move(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Move:
     """The one move that follows from the journal, the clock and the limits."""
-    exceeded = _exceeded(snapshot, now=now, limits=limits)
-    if exceeded is not None and exceeded.code == "limit" and snapshot.context.is_complete:
-        # What the last step within the limits brought is not thrown away.
-        return Finish(outcome=Completed(result=_result(snapshot), by="rule"))
-    if exceeded is not None:
-        return Finish(outcome=exceeded)
+    over = _over(snapshot, now=now, limits=limits)
+    if over is not None:
+        return _wind_up(snapshot, over)
     if _is_paused(snapshot):
-        return Sleep(waiting_for="a resume event", until=_end(snapshot, limits))
+        return Sleep(waiting_for="a resume event", until=ends_at(snapshot, limits), is_paused=True)
     move = _carry_on(snapshot, now=now)
     if isinstance(move, Sleep):
-        ends = _end(snapshot, limits)
+        ends = ends_at(snapshot, limits)
         return Sleep(
             waiting_for=move.waiting_for, until=min(move.until, ends) if move.until else ends
         )
     return move
+
+
+def is_over(move: Move) -> bool:
+    """Whether calls that are under way have to be cut, for the task ends without them."""
+    return not isinstance(move, MakeCalls | GiveUp | Sleep)
+
+
+def finished_calls(snapshot: Snapshot) -> set[tuple[Seq, int]]:
+    """Step and number of each call that has its result."""
+    return {
+        (s.body.step, s.body.call)
+        for s in snapshot.steps
+        if isinstance(s.body, CallFinished) and s.body.status.is_final
+    }
+
+
+def _over(
+    snapshot: Snapshot, *, now: datetime, limits: TaskLimits
+) -> Completed | Failed | Cancelled | None:
+    """The end that no further step of the task's own changes."""
+    for step in snapshot.current_run:
+        if isinstance(step.body, EventApplied) and step.body.event_type == CANCEL:
+            return _cancelled(step.body.payload)
+    exceeded = _exceeded(snapshot, now=now, limits=limits)
+    if exceeded is not None and exceeded.code == "limit" and snapshot.context.is_complete:
+        # What the last step within the limits brought is not thrown away.
+        return Completed(result=_result(snapshot), by="rule")
+    return exceeded
+
+
+def _cancelled(payload: JsonObject) -> Cancelled:
+    reason, by = payload.get("reason"), payload.get("by")
+    return Cancelled(
+        reason="a cancel event" if reason is None else str(reason),
+        by="" if by is None else str(by),
+    )
+
+
+def _wind_up(snapshot: Snapshot, outcome: Completed | Failed | Cancelled) -> Abandon | Finish:
+    """Calls without a result are journaled as such before the end, which names them."""
+    decided, after = _last_decision(snapshot)
+    decision = decided.body.decision if decided and isinstance(decided.body, Decided) else None
+    if decided is None or not isinstance(decision, Delegate):
+        return Finish(outcome=outcome)
+    states = _call_states(decided.seq, decision, after)
+    left = tuple(s.due(decided.seq) for s in states if not s.is_unknown)
+    if left:
+        return Abandon(calls=left)
+    if isinstance(outcome, Completed):
+        return Finish(outcome=outcome)
+    task_id = snapshot.task.task_id
+    keys = (idempotency_key(task_id, step=decided.seq, call=s.call.number) for s in states)
+    return Finish(outcome=replace(outcome, unknown=tuple(keys)))
 
 
 def _exceeded(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Failed | None:
@@ -132,8 +198,8 @@ def _exceeded(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Faile
     return None
 
 
-def _end(snapshot: Snapshot, limits: TaskLimits) -> datetime:
-    """When a waiting task has to be looked at because its time is up."""
+def ends_at(snapshot: Snapshot, limits: TaskLimits) -> datetime:
+    """When the task's time is up, whatever it does then."""
     run = snapshot.current_run
     began = run[0].at if run and run[0].at is not None else snapshot.task.created_at
     end = began + limits.max_age
@@ -221,7 +287,7 @@ def _outstanding(
     if not states:
         return None
     due = tuple(
-        DueCall(step=seq, call=s.call, attempt=s.attempts + 1, was_started=s.was_started)
+        s.due(seq)
         for s in states
         if not s.is_accepted and (s.retry_at is None or s.retry_at <= now)
     )
@@ -251,6 +317,15 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
                     accepted_until=body.until,
                     note=body.error or "",
                 )
+            case CallFinished(step=s, call=n, status=CallStatus.UNKNOWN) if (
+                s == seq and n in states
+            ):
+                states[n] = _CallState(
+                    call=states[n].call,
+                    attempts=states[n].attempts,
+                    was_started=True,
+                    is_unknown=True,
+                )
             case CallFinished(step=s, call=n) if s == seq:
                 states.pop(n, None)
             case AttemptFailed(step=s, call=n) as body if s == seq and n in states:
@@ -261,7 +336,10 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
                 before = states[n]
                 states[n] = _CallState(call=before.call, attempts=before.attempts, was_started=True)
             case Retried():
-                states = {n: replace(s, attempts=0, retry_at=None) for n, s in states.items()}
+                states = {
+                    n: replace(s, attempts=0, retry_at=None, is_unknown=False)
+                    for n, s in states.items()
+                }
             case _:
                 pass
     return list(states.values())

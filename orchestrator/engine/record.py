@@ -46,15 +46,19 @@ class Record:
         self._take(steps)
         self._journal.enqueue(self._entry(steps, applied=applied))
 
-    async def commit(self, steps: Sequence[Step], *, rest: Rest | None = None) -> Written:
+    async def commit(
+        self, steps: Sequence[Step], *, rest: Rest | None = None, whole: bool = False
+    ) -> Written:
         """Adds steps; returns when they, and all that were added before, are on disk.
+
+        `whole`: the context too, however large it is.
 
         Raises:
             Fenced: the task has a newer owner.
             Poisoned: a value of one of its steps can't be stored.
         """
         self._take(steps)
-        context = self._context_text(at_rest=rest is not None)
+        context = self._context_text(is_needed=whole or rest is not None)
         return await self._journal.commit(self._entry(steps, rest=rest, context=context))
 
     async def commit_instead(self, refused: Seq, body: StepBody, *, rest: Rest) -> Written:
@@ -91,13 +95,13 @@ class Record:
             rest=rest,
         )
 
-    def _context_text(self, *, at_rest: bool) -> str | None:
+    def _context_text(self, *, is_needed: bool) -> str | None:
         try:
             text = orjson.dumps(self.snapshot.context.to_json())
         except TypeError:
             return None  # the step that brought what JSON can't hold is refused, and says so
         is_due = self.snapshot.seq - self._context_seq >= CONTEXT_EVERY_STEPS
-        if len(text) > CONTEXT_BYTES and not at_rest and not is_due:
+        if len(text) > CONTEXT_BYTES and not is_needed and not is_due:
             return None
         self._context_seq = self.snapshot.seq
         return text.decode()

@@ -2,29 +2,29 @@
 
 A decision is on disk before any of its calls goes out, a rest before the task is let go. Results
 are handed to the journal without waiting: the next commit of the task covers them.
+
+While calls or a turn of the model are under way a bell tells of messages that can't wait, and the
+clock of the task's end: what is under way is cut then.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
 from orchestrator.domain.errors import ModelFailed
-from orchestrator.domain.event import CANCEL, TIMEOUT, InboxMessage
+from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT, InboxMessage
 from orchestrator.domain.ids import AgentId, Seq, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
     AttemptFailed,
-    CallFinished,
     CallStarted,
     Cancelled,
     Completed,
-    Decided,
     EventApplied,
     Failed,
     Rested,
@@ -32,10 +32,12 @@ from orchestrator.domain.step import (
 )
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.calls import Calls
+from orchestrator.engine.facts import decided_by, ending, gave_up, not_made, turn_change
 from orchestrator.engine.fold import fold
 from orchestrator.engine.journal import Journal, Poisoned
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.moves import (
+    Abandon,
     Ask,
     DueCall,
     Finish,
@@ -44,10 +46,14 @@ from orchestrator.engine.moves import (
     Move,
     Sleep,
     TimeOut,
+    ends_at,
+    finished_calls,
+    is_over,
     next_move,
 )
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.record import Record
+from orchestrator.engine.under_way import Bell, under_way
 from orchestrator.planners.planner import Planner
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Rest
@@ -78,12 +84,20 @@ class Tools:
 
 
 class Runner:
-    """Owned by one coroutine, `run`; nobody else touches its fields."""
+    """Owned by one coroutine, `run`; nobody else touches its fields, but rings its bell."""
 
     def __init__(self, loaded: Loaded, tools: Tools) -> None:
         self._record = Record(loaded, tools.journal, now=tools.now)
         self._unapplied = loaded.inbox
         self._tools = tools
+        self._bell = Bell()
+        self._loaded_seq = loaded.snapshot.seq
+        self._made: set[tuple[Seq, int]] = set()
+        """Calls of which this runner may have sent something."""
+
+    def ring(self) -> None:
+        """There may be a message that can't wait."""
+        self._bell.ring()
 
     async def run(self) -> TaskStatus:
         """Returns the status in which the task was left.
@@ -97,14 +111,15 @@ class Runner:
             return await self._end_poisoned(error)
 
     async def _until_rest(self) -> TaskStatus:
-        limits = self._tools.options.limits
         while True:
-            if await self._apply_messages():
-                return await self._end(Cancelled(reason=self._cancel_reason()))
-            move = next_move(self._record.snapshot, now=self._tools.now(), limits=limits)
-            status = await self._carry_out(move)
+            await self._apply_messages()
+            status = await self._carry_out(self._next_move())
             if status is not None:
                 return status
+
+    def _next_move(self) -> Move:
+        limits = self._tools.options.limits
+        return next_move(self._record.snapshot, now=self._tools.now(), limits=limits)
 
     async def _carry_out(self, move: Move) -> TaskStatus | None:
         """Does it; answers the task's status where it came to rest."""
@@ -122,16 +137,18 @@ class Runner:
                 self._record.add(EventApplied(event_type=TIMEOUT, payload=payload))
             case GiveUp(calls=late):
                 for step, call in late:
-                    self._record.add(_gave_up(step, call.number, call.agent))
+                    self._record.add(gave_up(step, call.number, call.agent))
+            case Abandon(calls=left):
+                await self._abandon(left)
         return None
 
     # Messages
 
-    async def _apply_messages(self) -> bool:
-        """Folds unread messages in; true when one of them cancels the task."""
+    async def _apply_messages(self) -> None:
+        """Folds unread messages in."""
         messages, self._unapplied = self._unapplied, ()
         if not messages:
-            return False
+            return
         agents = await self._agents()
         steps = fold(
             self._record.snapshot,
@@ -140,32 +157,61 @@ class Runner:
         )
         applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
         self._record.enqueue(steps, applied=applied)
-        last = steps[-1].body
-        return isinstance(last, EventApplied) and last.event_type == CANCEL
 
-    def _cancel_reason(self) -> str:
-        body = self._record.snapshot.steps[-1].body
-        reason = body.payload.get("reason") if isinstance(body, EventApplied) else None
-        return str(reason) if reason is not None else "a cancel event"
+    async def _hear(self) -> None:
+        """Applies what came, and shows it: the context that says so is written too."""
+        self._bell.quiet()
+        await self._commit(())
+        while self._unapplied:
+            await self._apply_messages()
+            await self._commit((), whole=True)
 
-    async def _commit(self, steps: Sequence[Step]) -> None:
+    async def _commit(self, steps: Sequence[Step], *, whole: bool = False) -> None:
         """Commits, and fetches the messages that came meanwhile."""
-        written = await self._record.commit(steps)
+        written = await self._record.commit(steps, whole=whole)
         if written.wake > self._record.seen:
             key = self._record.snapshot.task.key
             self._unapplied, self._record.seen = await self._tools.unread(key)
 
+    def _seconds_left(self) -> float:
+        end = ends_at(self._record.snapshot, self._tools.options.limits)
+        return (end - self._tools.now()).total_seconds()
+
     # The planner
 
     async def _ask(self, attempt: int) -> TaskStatus | None:
-        await self._tools.lease.held()
+        async with under_way({"turn": self._turn()}) as works:
+            turn = works["turn"]
+            if not await self._comes_to_its_end(turn):
+                return None
         try:
-            turn = await self._tools.planner.plan(self._record.snapshot)
+            said = turn.result()
         except ModelFailed as error:
             return await self._model_failed(error, attempt)
-        decided = self._record.next(_decided(turn), change=_turn_change(turn))
-        log.debug("decision", step=decided.seq, type=turn.decision.type, tokens=turn.usage.total)
-        return await self._follow(turn, decided)
+        decided = self._record.next(decided_by(said), change=turn_change(said))
+        log.debug("decision", step=decided.seq, type=said.decision.type, tokens=said.usage.total)
+        return await self._follow(said, decided)
+
+    async def _turn(self) -> Turn:
+        await self._tools.lease.held()
+        return await self._tools.planner.plan(self._record.snapshot)
+
+    async def _comes_to_its_end(self, turn: "asyncio.Task[Turn]") -> bool:
+        """False where something came first that the turn does not matter to any more.
+
+        Of a turn that is cut nothing is known and nothing journaled: it can be asked for again.
+        """
+        while True:
+            await self._bell.during([turn], seconds=self._seconds_left())
+            if turn.done():
+                return True
+            if self._bell.is_rung:
+                self._bell.quiet()
+                await self._commit(())
+                if any(m.event_type in (CANCEL, PAUSE) for m in self._unapplied):
+                    return False
+            if self._seconds_left() <= 0:
+                return False
 
     async def _follow(self, turn: Turn, decided: Step) -> TaskStatus | None:
         match turn.decision:
@@ -210,9 +256,27 @@ class Runner:
     async def _make(self, due: Sequence[DueCall]) -> None:
         agents = await self._agents()
         await self._announce(due, agents)
-        async with asyncio.TaskGroup() as group:
-            for call in due:
-                group.create_task(self._make_one(call, agents.get(call.call.agent)))
+        if any(m.event_type == CANCEL for m in self._unapplied):
+            return
+        works = {(d.step, d.call.number): self._make_one(d, agents.get(d.call.agent)) for d in due}
+        self._made.update(works)
+        async with under_way(works) as calls:
+            await self._attend(calls)
+
+    async def _attend(self, calls: Mapping[tuple[Seq, int], "asyncio.Task[None]"]) -> None:
+        """Until each call has its result, or the task is over without them."""
+        while running := [call for call in calls.values() if not call.done()]:
+            await self._bell.during(running, seconds=self._seconds_left())
+            if self._bell.is_rung:
+                await self._hear()
+                for key in finished_calls(self._record.snapshot).intersection(calls):
+                    calls[key].cancel()  # its answer came another way
+                if is_over(self._next_move()):
+                    return
+            if self._seconds_left() <= 0:
+                return
+            _raise_first(calls.values())
+        _raise_first(calls.values())
 
     async def _announce(self, due: Sequence[DueCall], agents: dict[AgentId, Agent]) -> None:
         """Journals the calls that must never go out twice before any of them goes out."""
@@ -230,6 +294,23 @@ class Runner:
         outcome = await self._tools.calls.make(due, self._record.snapshot, agent)
         self._record.add(outcome.body, change=outcome.change)
 
+    async def _abandon(self, left: Sequence[DueCall]) -> None:
+        """Journals the calls that the task ends without; what is known not to be sent, as such."""
+        agents = await self._agents()
+        sent = [d for d in left if self._may_be_sent(d)]
+        bodies = await asyncio.gather(
+            *(
+                self._tools.calls.abandon(d, self._record.snapshot, agents.get(d.call.agent))
+                for d in sent
+            )
+        )
+        for body in (*bodies, *(not_made(d) for d in left if d not in sent)):
+            self._record.add(body)
+
+    def _may_be_sent(self, due: DueCall) -> bool:
+        """What an earlier runner decided it may have sent too."""
+        return due.step <= self._loaded_seq or (due.step, due.call.number) in self._made
+
     # Rests and ends
 
     async def _rest(self, sleep: Sleep) -> TaskStatus:
@@ -239,7 +320,9 @@ class Runner:
         # A look that found nothing new leaves no second step that says the same.
         if not history or history[-1].body != body:
             change: JsonObject = {"current_state": f"waiting for {sleep.waiting_for}"}
-            steps.append(self._record.next(body, change=change))
+            # A paused task's state says already who paused it, and why.
+            shown = None if sleep.is_paused else change
+            steps.append(self._record.next(body, change=shown))
         rest = Rest(status=TaskStatus.WAITING, run_at=sleep.until, reason=sleep.waiting_for)
         written = await self._record.commit(steps, rest=rest)
         self._tools.rested(self._tools.now() if written.status.is_due else sleep.until)
@@ -249,7 +332,7 @@ class Runner:
         self, body: Completed | Failed | Cancelled, *, first: Step | None = None
     ) -> TaskStatus:
         steps = [first] if first is not None else []
-        status, reason = _ending(body)
+        status, reason = ending(body)
         state = status.value if reason is None else f"{status.value}: {reason}"
         change: JsonObject = {"current_state": state}
         steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
@@ -265,45 +348,8 @@ class Runner:
         return (await self._record.commit_instead(error.seq, body, rest=rest)).status
 
 
-def _decided(turn: Turn) -> Decided:
-    return Decided(
-        decision=turn.decision,
-        message=turn.message,
-        replies=turn.replies,
-        is_repair=turn.is_repair,
-        model=turn.model,
-        usage=turn.usage,
-        duration_ms=turn.duration_ms,
-    )
-
-
-def _turn_change(turn: Turn) -> JsonObject | None:
-    change: JsonObject = {}
-    if turn.collected:
-        change["collected_data"] = turn.collected
-    state = turn.state
-    if state is None and isinstance(turn.decision, Delegate) and turn.decision.calls:
-        state = f"calling {', '.join(c.agent for c in turn.decision.calls)}"
-    if state is not None:
-        change["current_state"] = state
-    return change or None
-
-
-def _ending(body: Completed | Failed | Cancelled) -> tuple[TaskStatus, str | None]:
-    match body:
-        case Completed():
-            return TaskStatus.COMPLETED, None
-        case Failed(reason=reason):
-            return TaskStatus.FAILED, reason
-        case Cancelled(reason=reason):
-            return TaskStatus.CANCELLED, reason
-
-
-def _gave_up(step: Seq, call: int, agent: AgentId) -> CallFinished:
-    return CallFinished(
-        step=step,
-        call=call,
-        agent=agent,
-        status=CallStatus.ERROR,
-        error="no answer came within the time that it may take",
-    )
+def _raise_first(calls: Iterable["asyncio.Task[None]"]) -> None:
+    """A call answers with a result whatever happens to it: an exception is a bug of ours."""
+    for call in calls:
+        if call.done() and not call.cancelled():
+            call.result()

@@ -7,6 +7,7 @@ journal may still be on its way, and would be taken for the later one's.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -27,6 +28,13 @@ log = get_logger(__name__)
 
 Load = Callable[[Sequence[TaskKey]], Awaitable[list[Loaded | Unreadable]]]
 GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    epoch: Epoch
+    runner: Runner
+    work: "asyncio.Task[bool]"
 
 
 class Running:
@@ -50,7 +58,7 @@ class Running:
         self._starting: dict[TaskKey, Epoch] = {}
         self._unsettled: set[Claimed] = set()
         self._is_draining = False
-        self._runners: dict[TaskKey, tuple[Epoch, asyncio.Task[bool]]] = {}
+        self._runners: dict[TaskKey, _Held] = {}
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -64,7 +72,7 @@ class Running:
 
     def tasks(self) -> set[Claimed]:
         """What this worker believes that it owns."""
-        held = {Claimed(key=k, epoch=e) for k, (e, _) in self._runners.items()}
+        held = {Claimed(key=k, epoch=held.epoch) for k, held in self._runners.items()}
         return held | {Claimed(key=k, epoch=e) for k, e in self._starting.items()}
 
     def unsettled(self) -> frozenset[Claimed]:
@@ -92,8 +100,14 @@ class Running:
             if self._starting.get(task.key) == task.epoch:
                 del self._starting[task.key]
             running = self._runners.get(task.key)
-            if running is not None and running[0] == task.epoch:
-                running[1].cancel()
+            if running is not None and running.epoch == task.epoch:
+                running.work.cancel()
+
+    def ring(self, keys: Iterable[TaskKey]) -> None:
+        """These have messages that can't wait; one that is not here yet begins with them."""
+        for key in keys:
+            if key in self._runners:
+                self._runners[key].runner.ring()
 
     async def run(self) -> None:
         """Loads and starts what was claimed, until cancelled."""
@@ -113,7 +127,7 @@ class Running:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            tasks = [task for _, task in self._runners.values()]
+            tasks = [held.work for held in self._runners.values()]
             log.info("calls are interrupted, their tasks go on elsewhere", tasks=len(tasks))
             for task in tasks:
                 task.cancel()
@@ -141,11 +155,12 @@ class Running:
                 continue
             previous = self._runners.get(key)
             if previous is not None:
-                previous[1].cancel()  # of an older epoch: its writes are refused anyway
+                previous.work.cancel()  # of an older epoch: its writes are refused anyway
+            runner = Runner(task, self._tools)
             name = f"task {task.snapshot.task.task_id}"
-            runner = group.create_task(self._run_one(task), name=name)
-            runner.add_done_callback(partial(self._ended, Claimed(key=key, epoch=epoch)))
-            self._runners[key] = (epoch, runner)
+            work = group.create_task(self._run_one(task, runner), name=name)
+            work.add_done_callback(partial(self._ended, Claimed(key=key, epoch=epoch)))
+            self._runners[key] = _Held(epoch, runner, work)
         for key, epoch in wanted.items():
             if self._starting.get(key) == epoch:
                 del self._starting[key]
@@ -153,32 +168,33 @@ class Running:
 
     def _runs(self, key: TaskKey, epoch: Epoch) -> bool:
         running = self._runners.get(key)
-        return running is not None and running[0] >= epoch
+        return running is not None and running.epoch >= epoch
 
-    async def _run_one(self, loaded: Loaded) -> bool:
+    async def _run_one(self, loaded: Loaded, runner: Runner) -> bool:
         task = loaded.snapshot.task
         if loaded.snapshot.seq == 1:
             metrics.CLAIM_SECONDS.observe((self._tools.now() - task.created_at).total_seconds())
         mine = Claimed(key=task.key, epoch=loaded.snapshot.epoch)
         trace = parse_traceparent(task.traceparent)
         with bind_task(task.task_id, trace.trace_id if trace else None):
-            return await self._guard(loaded, mine)
+            return await self._guard(runner, mine, claims=loaded.claims)
 
-    def _ended(self, mine: Claimed, runner: "asyncio.Task[bool]") -> None:
+    def _ended(self, mine: Claimed, work: "asyncio.Task[bool]") -> None:
         """Called back, not in the coroutine: one that is stopped at once never gets to run."""
-        is_settled = not runner.cancelled() and runner.exception() is None and runner.result()
+        is_settled = not work.cancelled() and work.exception() is None and work.result()
         if not is_settled:
             self._unsettled.add(mine)
-        if self._runners.get(mine.key, (None,))[0] == mine.epoch:
+        held = self._runners.get(mine.key)
+        if held is not None and held.epoch == mine.epoch:
             del self._runners[mine.key]
         metrics.TASKS_RUNNING.set(len(self._runners))
         self._changed.set()
         self._freed()
 
-    async def _guard(self, loaded: Loaded, mine: Claimed) -> bool:
+    async def _guard(self, runner: Runner, mine: Claimed, *, claims: int) -> bool:
         """Runs it; whether nothing is left to be done about it here."""
         try:
-            status = await Runner(loaded, self._tools).run()
+            status = await runner.run()
         except Fenced:
             metrics.FENCED.inc()
             log.info("task has a newer owner, nothing more is written here")
@@ -187,7 +203,7 @@ class Running:
             # The outermost frame of a task: whatever it is, the task must not stay with a worker
             # that does not run it.
             log.exception("task failed inside the worker, it is given back")
-            return await self._return(mine, loaded.claims)
+            return await self._return(mine, claims)
         if status.is_final:
             metrics.TASKS_FINISHED.labels(status.value).inc()
             log.info("task ended", status=status.value)

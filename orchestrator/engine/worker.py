@@ -12,6 +12,7 @@ from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
+from orchestrator.engine.attention import Attention
 from orchestrator.engine.calls import Calls
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.journal import Journal
@@ -87,6 +88,12 @@ class Worker:
             capacity=options.concurrency,
             freed=self._freed,
         )
+        self._attention = Attention(
+            look=self._urgent,
+            ring=self._running.ring,
+            is_idle=lambda: not self._running,
+            every=options.poll,
+        )
         self._membership = Membership(
             store, options, lease=self.lease, clock=self._clock, compare=self.reconcile
         )
@@ -117,12 +124,18 @@ class Worker:
         if ingested.claimed:
             metrics.CLAIMS.labels("ingest").inc(len(ingested.claimed))
             self._running.start(ingested.claimed)
+        if ingested.woken:
+            self.attend()
         if ingested.left_ready:
             self.wake()
 
     def wake(self) -> None:
         """There may be something runnable."""
         self._wake.set()
+
+    def attend(self) -> None:
+        """There may be messages that can't wait for running tasks."""
+        self._attention.wake()
 
     async def open(self) -> None:
         await self._membership.join()
@@ -134,6 +147,7 @@ class Worker:
             group.create_task(self._membership.run(), name="heartbeat")
             group.create_task(self._running.run(), name="runners")
             group.create_task(self._claim_loop(), name="claims")
+            group.create_task(self._attention.run(), name="attention")
             group.create_task(self._maintenance.run(), name="maintenance")
             group.create_task(self._reconcile_loop(), name="reconcile")
 
@@ -196,6 +210,9 @@ class Worker:
 
     async def _unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
         return await patiently(lambda: self._store.unread(key))
+
+    async def _urgent(self) -> Sequence[TaskKey]:
+        return await self._store.urgent(self.id)
 
     async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await self._store.load(self.id, keys)

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import UnreadableJournal
+from orchestrator.domain.event import URGENT as EVENTS
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey, WorkerId
 from orchestrator.domain.snapshot import Snapshot
@@ -54,6 +55,13 @@ SELECT t.wake,
                         ORDER BY i.id)
         FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
 FROM tasks t WHERE t.id = $1
+"""
+
+URGENT = """
+SELECT t.id FROM tasks t
+WHERE t.status = 'running' AND t.owner = $1
+  AND EXISTS (SELECT FROM inbox i
+              WHERE i.task = t.id AND i.seq IS NULL AND i.event_type = ANY($2::text[]))
 """
 
 REAP = """
@@ -246,6 +254,11 @@ async def unread(database: Database, key: TaskKey) -> tuple[tuple[InboxMessage, 
     row = await database.fetch_one(UNREAD, key)
     assert row is not None, f"task {key} is gone"
     return _inbox(row["inbox"]), row["wake"]
+
+
+async def urgent(database: Database, worker: WorkerId) -> list[TaskKey]:
+    """The tasks that this worker runs and that have a message which can't wait."""
+    return [TaskKey(r["id"]) for r in await database.fetch(URGENT, worker, list(EVENTS))]
 
 
 async def reap(database: Database, *, lease: timedelta) -> int:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import orjson
 
+from orchestrator.domain.event import URGENT
 from orchestrator.domain.ids import Epoch, TaskId, TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
 from orchestrator.store.database import Database
@@ -110,7 +111,7 @@ class Ingested:
     claimed: tuple[Claimed, ...] = ()
     """Tasks to run here."""
     woken: tuple[TaskKey, ...] = ()
-    """Tasks that run somewhere and have a new message."""
+    """Tasks that run, here or elsewhere, and have a new message that can't wait."""
     left_ready: int = 0
     """Runnable tasks that found no room here."""
 
@@ -244,9 +245,11 @@ WITH moved AS (
 )
 SELECT 'moved' AS what, topic, partition, NULL::bigint AS id, NULL::bigint AS epoch FROM moved
 UNION ALL
-SELECT CASE WHEN w.status = 'ready' THEN 'ready' WHEN w.owner = $27 THEN 'mine' ELSE 'woken' END,
-       NULL, NULL, w.id, w.epoch
-FROM written w WHERE w.status IN ('ready', 'running')
+SELECT CASE WHEN w.status = 'ready' THEN 'ready' ELSE 'mine' END, NULL, NULL, w.id, w.epoch
+FROM written w WHERE w.status = 'ready' OR w.status = 'running' AND w.owner = $27
+UNION ALL
+SELECT 'woken', NULL, NULL, w.id, w.epoch
+FROM written w WHERE w.status = 'running' AND w.task_id = ANY ($29::text[])
 """
 
 
@@ -322,6 +325,7 @@ async def ingest(
         expected_for,
         worker,
         max_claims,
+        [m.task_id for m in batch.messages if isinstance(m, NewEvent) and m.event_type in URGENT],
     )
     return Ingested(
         moved=frozenset((r["topic"], r["partition"]) for r in rows if r["what"] == "moved"),

@@ -25,6 +25,8 @@ class Notice(StrEnum):
     RUNNABLE = "runnable"
     OUTBOX = "outbox"
     AGENTS = "agents"
+    CONTROL = "control"
+    """Messages that can't wait, for tasks that run."""
 
 
 class Notices:

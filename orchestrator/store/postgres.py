@@ -32,6 +32,9 @@ class PostgresStore:
     async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
         return await claims.unread(self._database, key)
 
+    async def urgent(self, worker: WorkerId) -> list[TaskKey]:
+        return await claims.urgent(self._database, worker)
+
     async def journal(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         return await journal(self._database, entries)
 

@@ -284,3 +284,20 @@ async def test_without_a_status_url_nothing_can_be_learned(http: UnderTest) -> N
     result = await http.status()
     assert result is not None
     assert result.error == "agent 'crm' has no status_url to ask"
+
+
+async def test_the_cancel_url_is_told_which_call_it_is(http: UnderTest) -> None:
+    agent = replace(http.agent, cancel_url=f"{http.peer.url}/cancel/{{key}}")
+    assert await http.caller.cancel(call_request(agent=agent))
+    told = http.peer.received[-1]
+    assert (told.method, told.path, told.key) == ("POST", "/cancel/t-1%2F3%2F2", "t-1/3/2")
+    assert told.body == {"execution_id": "t-1", "node_id": "3/2"}
+
+
+@pytest.mark.parametrize("answer", [status(404), status(500), Behaviour(kind="reset")])
+async def test_an_agent_that_did_not_hear_of_a_cancel_is_no_error(
+    http: UnderTest, answer: Behaviour
+) -> None:
+    http.peer.on_cancel = answer
+    agent = replace(http.agent, cancel_url=f"{http.peer.url}/cancel")
+    assert not await http.caller.cancel(call_request(agent=agent))

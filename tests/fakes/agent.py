@@ -86,6 +86,8 @@ class FakeAgent:
         self.url = ""
         self.health = Behaviour(body='{"ready": true, "version": "1.2.0", "capabilities": ["x"]}')
         self.status = status(404)
+        self.on_cancel = status(204)
+        self.cancelled: Counter[str] = Counter()
         self.received: list[Received] = []
         self.sends: Counter[str] = Counter()
         self.effects: Counter[str] = Counter()
@@ -117,6 +119,7 @@ class FakeAgent:
         app.router.add_post("/{agent:.*}execute", self._on_execute)
         app.router.add_get("/{agent:.*}health", self._on_health)
         app.router.add_get("/{agent:.*}status{key:.*}", self._on_status)
+        app.router.add_post("/{agent:.*}cancel{key:.*}", self._on_cancel)
         return app
 
     async def _on_counts(self, _: web.Request) -> web.Response:
@@ -140,6 +143,11 @@ class FakeAgent:
     async def _on_status(self, request: web.Request) -> web.StreamResponse:
         await self._record(request)
         return await self._respond(request, self.status)
+
+    async def _on_cancel(self, request: web.Request) -> web.StreamResponse:
+        received = await self._record(request)
+        self.cancelled[received.key] += 1
+        return await self._respond(request, self.on_cancel)
 
     async def _on_execute(self, request: web.Request) -> web.StreamResponse:
         self.concurrent += 1

@@ -27,6 +27,8 @@ class ScriptedCaller:
         """Effects of an agent that honours the key: one for each call that succeeded."""
         self.asked: Counter[str] = Counter()
         """Questions for a call's status."""
+        self.cancelled: Counter[str] = Counter()
+        """Calls that were said to be cancelled."""
         self.epochs: dict[str, list[Epoch]] = defaultdict(list)
         self.under_way = 0
         self.most_under_way = 0
@@ -48,6 +50,10 @@ class ScriptedCaller:
     async def status(self, request: CallRequest) -> CallResult | None:
         self.asked[key_of(request)] += 1
         return self.statuses.get(key_of(request))
+
+    async def cancel(self, request: CallRequest) -> bool:
+        self.cancelled[key_of(request)] += 1
+        return True
 
     def _behaviour(self, request: CallRequest) -> Behaviour:
         return self.behaviours.get(request.agent.id, says())

@@ -17,7 +17,12 @@ import httpx
 from orchestrator.agents.agent import CallRequest
 from orchestrator.agents.bodies import read_body
 from orchestrator.agents.callers.http_answer import refusal, result_of
-from orchestrator.agents.callers.http_request import header_key, request_content, request_headers
+from orchestrator.agents.callers.http_request import (
+    cancel_content,
+    header_key,
+    request_content,
+    request_headers,
+)
 from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.call import CallResult, CallStatus
@@ -30,7 +35,7 @@ NOT_FOUND = 404
 
 _UNREADABLE: tuple[type[Exception], ...] = (AgentFailed, *TRANSPORT_ERRORS)
 
-Result = TypeVar("Result", CallResult, CallResult | None)
+Result = TypeVar("Result", CallResult, CallResult | None, bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,20 @@ class HttpCaller:
             result = replace(_error_result(error), retryable=True)
         return result and replace(result, duration_ms=_milliseconds_since(started))
 
+    async def cancel(self, request: CallRequest) -> bool:
+        """Tells the agent's `cancel_url`; any 2xx says that it heard."""
+        try:
+            return await self._within_deadline(request, self._tell)
+        except AgentFailed:
+            return False
+
+    async def _tell(self, request: CallRequest) -> bool:
+        assert request.agent.cancel_url is not None, "only these are told"
+        url = _keyed(request.agent.cancel_url, request)
+        async with self._exchange(request, url=url, content=cancel_content(request)) as response:
+            await self._read_words(response, request)
+            return response.is_success
+
     async def _within_deadline(
         self, request: CallRequest, exchange: Callable[[CallRequest], Awaitable[Result]]
     ) -> Result:
@@ -126,7 +145,7 @@ class HttpCaller:
         agent = request.agent
         if agent.status_url is None:
             raise AgentFailed(f"agent {agent.id!r} has no status_url to ask", retryable=True)
-        url = agent.status_url.replace("{key}", quote(header_key(request), safe=""))
+        url = _keyed(agent.status_url, request)
         async with self._exchange(request, url=url, content=None) as response:
             if response.status_code == NOT_FOUND:
                 await self._read_words(response, request)
@@ -176,6 +195,10 @@ class HttpCaller:
             return await read_body(response, agent_id=request.agent.id, max_bytes=MAX_WORDS_BYTES)
         except _UNREADABLE:
             return b""
+
+
+def _keyed(url: str, request: CallRequest) -> str:
+    return url.replace("{key}", quote(header_key(request), safe=""))
 
 
 def _error_result(error: AgentFailed) -> CallResult:

@@ -36,6 +36,13 @@ def request_content(request: CallRequest) -> bytes:
         ) from error
 
 
+def cancel_content(request: CallRequest) -> bytes:
+    """The body for an agent's `cancel_url`: which call it is."""
+    return orjson.dumps(
+        {"execution_id": request.task_id, "node_id": f"{request.step}/{request.call}"}
+    )
+
+
 def header_key(request: CallRequest) -> str:
     """The idempotency key as a header can carry it.
 

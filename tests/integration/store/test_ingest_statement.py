@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.domain.ids import WorkerId
-from orchestrator.store import positions, workers
+from orchestrator.store import claims, positions, workers
 from orchestrator.store.database import Database, DatabaseOptions, Row
 from orchestrator.store.ingest import Batch, Ingested, NewEvent, NewTask, ingest
 from tests.fakes.workers import CLUSTER, Feed, bodies, kinds, task_row
@@ -162,7 +162,17 @@ async def test_event_to_a_running_task_leaves_it_with_its_owner(
     done = await write([feed], [feed.new_event("t")], worker=other, room=5)
     row = await task_row(database, "t")
     assert (row["status"], row["owner"], row["epoch"], row["wake"]) == ("running", worker, 1, 1)
-    assert (done.claimed, done.woken) == ((), (row["id"],))
+    assert (done.claimed, done.woken) == ((), ())
+
+
+@pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "agent_result"])
+async def test_event_that_cannot_wait_is_told_to_who_runs_the_task(
+    database: Database, feed: Feed, worker: WorkerId, event_type: str
+) -> None:
+    await write([feed], [feed.new_task("t")], worker=worker, room=1)
+    done = await write([feed], [feed.new_event("t", event_type)], worker=worker, room=5)
+    assert done.woken == ((await task_row(database, "t"))["id"],)
+    assert await claims.urgent(database, worker) == [*done.woken]
 
 
 @pytest.mark.parametrize("status", FINAL)

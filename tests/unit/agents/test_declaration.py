@@ -31,6 +31,7 @@ output_schema: {type: object, properties: {customer_id: {type: string}}}
 limits: {concurrency: 20, rate_per_second: 50, timeout_seconds: 30}
 effects: at_most_once
 status_url: http://crm.internal:8080/calls/{key}
+cancel_url: http://crm.internal:8080/calls/{key}/cancel
 compensation: null
 secret_env: CRM_SIGNING_SECRET
 config: {region: eu}
@@ -55,6 +56,7 @@ def test_every_field_of_the_design_is_read(tmp_path: Path) -> None:
     assert (agent.id, agent.endpoint) == ("crm", "http://crm.internal:8080")
     assert agent.limits == Limits(concurrency=20, rate_per_second=50.0, timeout_seconds=30.0)
     assert agent.capabilities == ("customer.create", "customer.find")
+    assert agent.cancel_url == "http://crm.internal:8080/calls/{key}/cancel"
     assert (agent.status_url, agent.secret_env, agent.tenant) == (
         "http://crm.internal:8080/calls/{key}",
         "CRM_SIGNING_SECRET",

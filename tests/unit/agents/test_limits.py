@@ -25,6 +25,9 @@ class HeldCaller:
         await self.released.wait()
         return CallResult(status=CallStatus.SUCCESS)
 
+    async def cancel(self, request: CallRequest) -> bool:
+        raise AssertionError("nothing is cancelled here")
+
     async def status(self, request: CallRequest) -> CallResult | None:
         return None
 

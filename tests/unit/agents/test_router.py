@@ -12,6 +12,9 @@ class Echo:
     async def call(self, request: CallRequest) -> CallResult:
         return CallResult(status=CallStatus.SUCCESS, output={"agent": request.agent.id})
 
+    async def cancel(self, request: CallRequest) -> bool:
+        return True
+
     async def status(self, request: CallRequest) -> CallResult | None:
         return None
 

@@ -131,8 +131,16 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"waiting_for":"an address","until":"2030-01-02T03:04:05Z"}',
     ),
     ("completed", Completed(result={"id": 1}, by="rule"), '{"result":{"id":1},"by":"rule"}'),
-    ("failed", Failed(reason="too old", code="limit"), '{"reason":"too old","code":"limit"}'),
-    ("cancelled", Cancelled(reason="a duplicate"), '{"reason":"a duplicate"}'),
+    (
+        "failed",
+        Failed(reason="too old", code="limit", unknown=("t/2/1",)),
+        '{"reason":"too old","code":"limit","unknown":["t/2/1"]}',
+    ),
+    (
+        "cancelled",
+        Cancelled(reason="a duplicate", by="ops", unknown=("t/2/1",)),
+        '{"reason":"a duplicate","by":"ops","unknown":["t/2/1"]}',
+    ),
     ("retried", Retried(), "{}"),
 ]
 NAMES = [f"{kind}-{number}" for number, (kind, _, _) in enumerate(STORED)]

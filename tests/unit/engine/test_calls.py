@@ -61,6 +61,9 @@ class FixedCaller:
         self.calls.append(request)
         return self._answer
 
+    async def cancel(self, request: CallRequest) -> bool:
+        raise AssertionError("nothing is cancelled here")
+
     async def status(self, request: CallRequest) -> CallResult | None:
         self.questions.append(request)
         return self._known

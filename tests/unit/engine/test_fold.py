@@ -50,7 +50,18 @@ def test_nothing_after_a_cancel_is_applied() -> None:
 @pytest.mark.parametrize("event_type", ["cancel", "pause", "resume"])
 def test_a_command_changes_no_data(event_type: str) -> None:
     (step,) = folded(snapshot(), message(event_type, id=5))
-    assert step.change is None
+    assert set(step.change or ()) <= {"current_state"}
+
+
+def test_a_pause_shows_who_paused_and_why() -> None:
+    (step,) = folded(snapshot(), message("pause", by="ops", reason="audit"))
+    assert step.change == {"current_state": "paused by ops: audit"}
+
+
+def test_a_result_that_comes_after_its_call_was_abandoned_settles_it() -> None:
+    abandoned = snapshot(delegated("crm"), accepted(), finished(1, CallStatus.UNKNOWN))
+    (step,) = folded(abandoned, message("agent_result", step=2, status="success"))
+    assert isinstance(step.body, CallFinished)
 
 
 def test_a_late_result_ends_its_call_and_is_collected() -> None:

@@ -5,8 +5,9 @@ import pytest
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import Completed, Failed, Rested, Retried
+from orchestrator.domain.step import Cancelled, Completed, Failed, Rested, Retried, StepBody
 from orchestrator.engine.moves import (
+    Abandon,
     Ask,
     Finish,
     GiveUp,
@@ -258,7 +259,7 @@ def test_limits_count_anew_after_a_retry_by_a_person() -> None:
 def test_a_wait_ends_at_the_deadline_at_the_latest() -> None:
     assert move(snapshot(WAITS, deadline=LATER)) == Sleep(waiting_for="the customer", until=LATER)
     paused = snapshot(event("pause"), deadline=LATER)
-    assert move(paused) == Sleep(waiting_for="a resume event", until=LATER)
+    assert move(paused) == Sleep(waiting_for="a resume event", until=LATER, is_paused=True)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_a_wait_ends_at_the_deadline_at_the_latest() -> None:
     ],
 )
 def test_a_paused_task_does_nothing(state: Snapshot) -> None:
-    assert move(state) == Sleep(waiting_for="a resume event", until=FOR_EVER)
+    assert move(state) == Sleep(waiting_for="a resume event", until=FOR_EVER, is_paused=True)
 
 
 def test_a_resumed_task_goes_on_where_it_was() -> None:
@@ -280,3 +281,43 @@ def test_a_resumed_task_goes_on_where_it_was() -> None:
     waits = Sleep(waiting_for="the customer", until=FOR_EVER)
     assert move(snapshot(WAITS, pause, resume)) == waits
     assert move(snapshot(WAITS, pause, event(a=1), resume)) == Ask(attempt=1)
+
+
+UNKNOWN = CallStatus.UNKNOWN
+CANCEL = event("cancel", reason="ordered twice", by="sales")
+
+
+def test_a_cancel_in_the_journal_ends_the_task_whoever_reads_it() -> None:
+    end = Cancelled(reason="ordered twice", by="sales")
+    assert move(snapshot(CANCEL)) == Finish(outcome=end)
+    assert move(snapshot(event("pause"), CANCEL, event(a=1))) == Finish(outcome=end)
+    assert move(snapshot(delegated("crm"), finished(), CANCEL)) == Finish(outcome=end)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [(), (started(),), (accepted(until=LATER),), (attempt(at=LATER),)],
+    ids=["under way", "begun", "accepted", "to be tried again"],
+)
+def test_a_task_that_is_over_abandons_the_calls_without_a_result(
+    left: tuple[StepBody, ...],
+) -> None:
+    answer = move(snapshot(delegated("crm", "mail"), finished(2), *left, CANCEL))
+    assert isinstance(answer, Abandon)
+    assert [(d.step, d.call.number) for d in answer.calls] == [(2, 1)]
+    late = move(snapshot(delegated("crm", "mail"), finished(2), *left, deadline=BEFORE))
+    assert isinstance(late, Abandon)
+
+
+def test_the_end_names_the_calls_that_may_have_had_an_effect() -> None:
+    calls = delegated("crm", "mail", "billing")
+    state = snapshot(calls, finished(2), CANCEL, finished(1, UNKNOWN), finished(3, UNKNOWN))
+    answer = move(state)
+    assert isinstance(answer, Finish)
+    assert isinstance(answer.outcome, Cancelled)
+    assert answer.outcome.unknown == ("order/2/1", "order/2/3")
+
+
+def test_an_abandoned_call_is_open_again_after_a_retry_and_was_begun() -> None:
+    cut = (delegated("crm"), finished(1, UNKNOWN), Failed(code="deadline", reason="late"))
+    assert due(move(snapshot(*cut, Retried()))) == [(2, 1, 1, True)]

@@ -1,0 +1,310 @@
+"""What can't wait reaches a task during its calls and its model's turns: cancel, pause, the end."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.decision import Delegate, Turn
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import CallFinished, Cancelled, Failed, StepBody
+from orchestrator.store import operations
+from orchestrator.store.database import Database
+from tests.fakes.bus import until
+from tests.fakes.scripted_caller import (
+    ACCEPTED,
+    Gate,
+    ScriptedCaller,
+    agent,
+    failure,
+    says,
+    success,
+)
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.workers import Feed, bodies, context_of, kinds, reaches, running_worker, task_row
+
+TASK = TaskId("t")
+KEY = "t/2/1"
+ON_ORDER = {"reason": "ordered twice", "by": "sales"}
+
+
+class Hanging:
+    """A model that never says anything."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.is_cut = asyncio.Event()
+
+    async def __call__(self, _snapshot: Snapshot) -> Turn | Delegate:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_cut.set()
+        raise AssertionError("it never ends")
+
+
+def results(steps: list[StepBody]) -> list[tuple[int, CallStatus]]:
+    return [(b.call, b.status) for b in steps if isinstance(b, CallFinished)]
+
+
+async def test_cancel_event_cuts_calls_under_way_within_a_second(
+    database: Database, feed: Feed
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm", "billing"))
+    caller = ScriptedCaller(crm=gate, billing=says(success(invoice_id="i-1")))
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await gate.entered.wait()
+        began = time.monotonic()
+        await feed.event("t", "cancel", payload=ON_ORDER, to=worker)
+        row = await reaches(database, "t", "cancelled", seconds=1)
+        assert time.monotonic() - began < 1
+        assert caller.under_way == 0
+    assert row["reason"] == "ordered twice (sales)"
+    steps = await bodies(database, "t")
+    assert results(steps) == [(2, CallStatus.SUCCESS), (1, CallStatus.UNKNOWN)]
+    assert steps[-1] == Cancelled(reason="ordered twice", by="sales", unknown=(KEY,))
+
+
+async def test_cancel_by_hand_reaches_a_call_under_way_though_its_notice_was_lost(
+    database: Database, feed: Feed
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"))
+    caller = ScriptedCaller(crm=gate)
+    async with running_worker(
+        database, planner=planner, caller=caller, poll=timedelta(seconds=0.5)
+    ) as worker:
+        await feed.task("t", to=worker)
+        await gate.entered.wait()
+        await operations.cancel(database, TASK, reason="by hand", source="test")
+        row = await reaches(database, "t", "cancelled", seconds=1.5)
+    assert (row["reason"], caller.under_way) == ("by hand", 0)
+
+
+async def test_cancel_cuts_a_turn_of_the_model(database: Database, feed: Feed) -> None:
+    model = Hanging()
+    async with running_worker(
+        database, planner=ScriptedPlanner(model), caller=ScriptedCaller()
+    ) as worker:
+        await feed.task("t", to=worker)
+        await model.asked.wait()
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled", seconds=1)
+        assert model.is_cut.is_set()
+    assert await kinds(database, "t") == ["accepted", "event", "cancelled"]
+
+
+async def test_agent_that_accepted_is_told_of_the_cancel_if_it_wants_to_be(
+    database: Database, feed: Feed
+) -> None:
+    known = (agent("asks", cancel_url="http://asks.invalid/cancel/{key}"), agent("silent"))
+    caller = ScriptedCaller(asks=says(ACCEPTED), silent=says(ACCEPTED))
+    async with running_worker(
+        database,
+        planner=ScriptedPlanner(delegate("asks", "silent")),
+        caller=caller,
+        agents=known,
+    ) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "waiting")
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled")
+    assert caller.cancelled == {KEY: 1}
+    last = (await bodies(database, "t"))[-1]
+    assert isinstance(last, Cancelled)
+    assert last.unknown == (KEY, "t/2/2")
+
+
+async def test_agent_that_does_not_listen_does_not_hold_the_cancel_up(
+    database: Database, feed: Feed
+) -> None:
+    class Deaf(ScriptedCaller):
+        async def cancel(self, _request: object) -> bool:
+            await asyncio.Event().wait()
+            raise AssertionError("it never ends")
+
+    known = (agent("crm", cancel_url="http://crm.invalid/cancel"),)
+    caller = Deaf(crm=says(ACCEPTED))
+    async with running_worker(
+        database, planner=ScriptedPlanner(delegate("crm")), caller=caller, agents=known
+    ) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "waiting")
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled", seconds=2)
+
+
+async def test_pause_lets_calls_end_and_starts_nothing_more(database: Database, feed: Feed) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"), complete())
+    caller = ScriptedCaller(crm=gate)
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await gate.entered.wait()
+        await feed.event("t", "pause", payload={"by": "ops", "reason": "audit"}, to=worker)
+        await until(lambda: _shows(database, "paused by ops: audit"), seconds=1)
+        assert caller.under_way == 1
+        gate.opened.set()
+        row = await reaches(database, "t", "waiting")
+        assert (row["reason"], len(planner.asks)) == ("a resume event", 1)
+        assert row["context"]["current_state"] == "paused by ops: audit"
+        await feed.event("t", "resume", to=worker)
+        await reaches(database, "t", "completed")
+    assert caller.sends == {KEY: 1}
+
+
+async def _shows(database: Database, state: str) -> bool:
+    return bool((await task_row(database, "t"))["context"]["current_state"] == state)
+
+
+async def test_pause_cuts_a_turn_of_the_model_which_is_asked_again_on_resume(
+    database: Database, feed: Feed
+) -> None:
+    model = Hanging()
+    planner = ScriptedPlanner(model)
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.task("t", to=worker)
+        await model.asked.wait()
+        await feed.event("t", "pause", to=worker)
+        await reaches(database, "t", "waiting", seconds=1)
+        assert model.is_cut.is_set()
+        planner.script = (complete(),)
+        await feed.event("t", "resume", to=worker)
+        await reaches(database, "t", "completed")
+
+
+async def test_result_by_event_ends_the_call_that_is_under_way_and_no_other(
+    database: Database, feed: Feed
+) -> None:
+    crm, billing = Gate(), Gate(success(invoice_id="i-1"))
+    planner = ScriptedPlanner(delegate("crm", "billing"), complete())
+    caller = ScriptedCaller(crm=crm, billing=billing)
+    answer = {"status": "success", "output": {"customer_id": "by-event"}}
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await until(lambda: caller.under_way == 2, seconds=5)
+        await feed.event("t", "agent_result", step=2, call=1, payload=answer, to=worker)
+        await until(lambda: caller.under_way == 1, seconds=1)
+        billing.opened.set()
+        await reaches(database, "t", "completed")
+    found = (await context_of(database, "t"))["collected_data"]
+    assert found == {"customer_id": "by-event", "invoice_id": "i-1"}
+    assert caller.sends == {KEY: 1, "t/2/2": 1}
+
+
+async def test_data_waits_until_the_calls_are_back(database: Database, feed: Feed) -> None:
+    gate = Gate()
+    planner = ScriptedPlanner(delegate("crm"), delegate("billing"), complete())
+    async with running_worker(database, planner=planner, caller=ScriptedCaller(crm=gate)) as worker:
+        await feed.task("t", to=worker)
+        await gate.entered.wait()
+        await feed.event("t", payload={"country": "DE"}, to=worker)
+        worker.attend()
+        await feed.task("other", to=worker)
+        await reaches(database, "other", "running")
+        assert await kinds(database, "t") == ["accepted", "decision"]
+        gate.opened.set()
+        await reaches(database, "t", "completed")
+    assert (await context_of(database, "t"))["event_data"] == {"country": "DE"}
+
+
+async def test_call_that_hangs_ends_with_the_deadline_and_nothing_is_held(
+    database: Database, feed: Feed
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"))
+    caller = ScriptedCaller(crm=gate)
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", deadline=deadline, to=worker)
+        await gate.entered.wait()
+        row = await reaches(database, "t", "failed", seconds=3)
+        assert row["finished_at"] - deadline < timedelta(seconds=1)
+        await until(lambda: (worker.running, caller.under_way) == (0, 0), seconds=1)
+    last = (await bodies(database, "t"))[-1]
+    assert isinstance(last, Failed)
+    assert (last.code, last.unknown) == ("deadline", (KEY,))
+
+
+async def test_model_that_hangs_ends_with_the_deadline(database: Database, feed: Feed) -> None:
+    model = Hanging()
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    async with running_worker(
+        database, planner=ScriptedPlanner(model), caller=ScriptedCaller()
+    ) as worker:
+        await feed.task("t", deadline=deadline, to=worker)
+        row = await reaches(database, "t", "failed", seconds=3)
+        assert row["finished_at"] - deadline < timedelta(seconds=1)
+        assert (model.is_cut.is_set(), worker.running) == (True, 0)
+
+
+@pytest.mark.parametrize("ends_by", ["cancel", "deadline"])
+async def test_at_most_once_call_that_was_cut_is_never_made_again(
+    database: Database, feed: Feed, ends_by: str
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("mail"))
+    caller = ScriptedCaller(mail=gate)
+    deadline = datetime.now(UTC) + timedelta(seconds=1) if ends_by == "deadline" else None
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", deadline=deadline, to=worker)
+        await gate.entered.wait()
+        if ends_by == "cancel":
+            await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled" if ends_by == "cancel" else "failed", seconds=3)
+    steps = await bodies(database, "t")
+    assert results(steps) == [(1, CallStatus.UNKNOWN)]
+    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 0)
+
+
+async def test_cancel_of_a_call_that_waits_for_a_person_says_what_is_unknown(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"))
+    caller = ScriptedCaller(mail=says(failure("the connection broke")))
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "waiting")
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled")
+    last = (await bodies(database, "t"))[-1]
+    assert isinstance(last, Cancelled)
+    assert (last.unknown, caller.sends[KEY]) == ((KEY,), 1)
+
+
+async def test_call_cut_by_a_limit_is_made_again_under_its_key_after_a_retry(
+    database: Database, feed: Feed
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"), complete())
+    caller = ScriptedCaller(crm=gate)
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", deadline=deadline, to=worker)
+        await reaches(database, "t", "failed", seconds=3)
+        await database.fetch("UPDATE tasks SET deadline = NULL")
+        gate.opened.set()
+        await operations.retry(database, TASK)
+        worker.wake()
+        await reaches(database, "t", "completed")
+    assert caller.sends == {KEY: 2}
+
+
+async def test_decision_that_a_cancel_overtook_says_that_its_calls_were_not_made(
+    database: Database, feed: Feed
+) -> None:
+    async def decide_while_a_cancel_comes(_: Snapshot) -> Delegate:
+        await feed.event("t", "cancel")
+        return delegate("crm")
+
+    caller = ScriptedCaller()
+    async with running_worker(
+        database,
+        planner=ScriptedPlanner(decide_while_a_cancel_comes),
+        caller=caller,
+        poll=timedelta(seconds=30),
+    ) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "cancelled")
+    assert results(await bodies(database, "t")) == [(1, CallStatus.ERROR)]
+    assert caller.sends == {}
