@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from orchestrator.bus.dead_letters import GAP, Failure, Station, dead_letter
 from orchestrator.store.ingest import DeadLetter, Origin
+from orchestrator.store.positions import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,10 +18,19 @@ class Gap:
     """Kafka's first offset."""
     end: int
     """Kafka's next offset."""
+    made_anew: tuple[str, str] | None = None
+    """The id of the topic that the position belongs to, and the one that its namesake has now."""
 
     @property
     def text(self) -> str:
         where = f"{self.topic}/{self.partition}"
+        if self.made_anew is not None:
+            was, now = self.made_anew
+            return (
+                f"reading of {where} should go on at {self.position} of a topic that was deleted: "
+                f"this one was made anew (its id was {was}, now it is {now}), with "
+                f"{self.end - self.begin} messages"
+            )
         if self.position < self.begin:
             return (
                 f"messages {self.position} to {self.begin - 1} of {where} are gone before they "
@@ -37,11 +47,28 @@ class Gap:
         return self.begin
 
 
-def find_gap(topic: str, partition: int, *, position: int, begin: int, end: int) -> Gap | None:
-    """What is wrong with a position, if anything."""
-    if begin <= position <= end:
+def find_gap(
+    partition: tuple[str, int], position: Position, *, log: tuple[int, int], topic_id: str | None
+) -> Gap | None:
+    """What is wrong with a position, if anything. `log` is where Kafka's begins and ends.
+
+    Offsets of a topic that was deleted say nothing about its namesake, however long that one is;
+    unless nothing was read of it yet.
+    """
+    begin, end = log
+    (topic, number), was = partition, position.topic_id
+    is_new = was != topic_id and position.next_offset > 0
+    made_anew = (was, topic_id) if was and topic_id and is_new else None
+    if made_anew is None and begin <= position.next_offset <= end:
         return None
-    return Gap(topic=topic, partition=partition, position=position, begin=begin, end=end)
+    return Gap(
+        topic=topic,
+        partition=number,
+        position=position.next_offset,
+        begin=begin,
+        end=end,
+        made_anew=made_anew,
+    )
 
 
 def gap_letter(gap: Gap, *, station: Station) -> DeadLetter:

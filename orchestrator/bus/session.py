@@ -21,8 +21,10 @@ from orchestrator.bus.outage import Outage, rest
 from orchestrator.bus.placing import find_places
 from orchestrator.bus.polling import Damage, Polling, Records
 from orchestrator.bus.rebalance import Assignment
+from orchestrator.bus.topic_ids import KnownTopics
 from orchestrator.bus.watch import Watch
 from orchestrator.domain.errors import KafkaUnavailable, StoreUnavailable
+from orchestrator.store import positions
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Origin
 from orchestrator.store.positions import TopicPartition as Place
@@ -67,6 +69,7 @@ class Session:
             stopping=stopping,
         )
         self._mirror = Mirror(consumer)
+        self._topics = KnownTopics(consumer, cluster_id=cluster_id)
         self._watch = Watch(consumer, self.assignment, options)
         self.postgres = Outage("PostgreSQL", during="intake")
         self.brokers = Outage("Kafka", during="intake")
@@ -108,6 +111,7 @@ class Session:
 
     async def _settle(self) -> None:
         self._recheck_gaps()
+        await self._recheck_topics()
         if not self.assignment.unplaced or time.monotonic() < self._place_after:
             return
         try:
@@ -130,6 +134,7 @@ class Session:
         )
         if generation != self.assignment.generation:
             return
+        self._topics.note(places.topic_ids)
         for partition, position in places.at.items():
             self.assignment.place(partition, position, paused=self._paused)
             metrics.KAFKA_GAP.labels(*partition).set(0)
@@ -159,6 +164,10 @@ class Session:
             items=(gap_letter(gap, station=self._reader.station),),
         )
         await self._ingest.write([part], cluster_id=self._cluster_id)
+        if goes_on and gap.made_anew is not None:
+            # After the position: in between, the gap would be met and told of once more.
+            place = {(gap.topic, gap.partition): gap.made_anew}
+            await positions.identify(self._database, self._cluster_id, place)
         self._told.add((partition, gap.position))
         log.error("gap", what=gap.text, then=then)
 
@@ -168,6 +177,13 @@ class Session:
         if self.assignment.gaps and now - self._gaps_checked > GAP_RECHECK_SECONDS:
             self._gaps_checked = now
             self.assignment.unplace(list(self.assignment.gaps))
+
+    async def _recheck_topics(self) -> None:
+        """Without a rebalance nobody tells us that a topic is not the one it was."""
+        anew = await self._topics.made_anew()
+        if anew:
+            placed = self.assignment.positions
+            self.assignment.unplace([p for p in list(placed) if p.topic in anew])
 
     def _listen(self) -> None:
         silent = self._watch.silence_seconds(is_paused=self._paused)

@@ -139,6 +139,7 @@ kafka_positions = Table(
     Column("partition", Integer, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
     Column("updated_at", _time, nullable=False, server_default=_now),
+    Column("topic_id", Text),
     PrimaryKeyConstraint("cluster_id", "topic", "partition", name="kafka_positions_pkey"),
 )
 

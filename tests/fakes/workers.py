@@ -29,6 +29,7 @@ from orchestrator.store.ingest import (
     Origin,
     ingest,
 )
+from orchestrator.store.positions import Position
 from orchestrator.store.postgres import PostgresStore
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import AGENTS
@@ -78,7 +79,7 @@ class Feed:
     ) -> Ingested:
         """A batch; the position moves by one for each message."""
         if self.offset == 0:
-            await positions.begin(self.database, CLUSTER, {("tasks", self.partition): 0})
+            await positions.begin(self.database, CLUSTER, {("tasks", self.partition): Position(0)})
         done = await ingest(
             self.database,
             Batch(

@@ -63,7 +63,8 @@ async def all_positions(
     database: Database, options: BusOptions, cluster_id: str
 ) -> dict[tuple[str, int], int]:
     places = [(t, p) for t in options.topics.inputs for p in range(options.partitions)]
-    return await positions.read(database, cluster_id, places)
+    found = await positions.read(database, cluster_id, places)
+    return {place: position.next_offset for place, position in found.items()}
 
 
 def ids_in_order(records: Sequence[ConsumerRecord], task_id: str) -> list[str]:

@@ -14,6 +14,7 @@ from orchestrator.bus.topics import cluster_id, create_topics
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.store import positions
 from orchestrator.store.database import Database
+from orchestrator.store.positions import Position
 from tests.fakes.bus import CountingEngine, bus_options, running_consumer, until
 from tests.fixtures.servers import KafkaServer, PostgresServer
 from tests.integration.bus.rows import (
@@ -132,7 +133,7 @@ async def publish_to_each_partition(options: BusOptions, count: int) -> None:
 
 async def begin_at_zero(database: Database, options: BusOptions) -> str:
     cluster = await cluster_id(options)
-    places = {(options.topics.tasks, p): 0 for p in range(options.partitions)}
+    places = {(options.topics.tasks, p): Position(0) for p in range(options.partitions)}
     await positions.begin(database, cluster, places)
     return cluster
 
@@ -183,7 +184,7 @@ async def test_reading_goes_on_behind_a_gap_where_the_policy_says_so(
 
 async def test_a_position_beyond_the_end_is_a_gap(database: Database, options: BusOptions) -> None:
     cluster = await cluster_id(options)
-    await positions.begin(database, cluster, {(options.topics.tasks, 0): 1000})
+    await positions.begin(database, cluster, {(options.topics.tasks, 0): Position(1000)})
     async with running_consumer(database, options) as consumer:
         await until(lambda: any("made anew" in p for p in consumer.state.problems))
 

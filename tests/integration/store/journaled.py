@@ -12,6 +12,7 @@ from orchestrator.domain.step import Step, StepBody
 from orchestrator.store import journal, positions, workers
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Advance, Batch, Claimed, NewEvent, NewTask, Origin, ingest
+from orchestrator.store.positions import Position
 
 TOPIC = ("tasks", 0)
 
@@ -27,7 +28,7 @@ class Journal:
     async def _send(self, message: NewTask | NewEvent, *, room: int) -> tuple[Claimed, ...]:
         if self._worker is None:
             self._worker = await workers.register(self.database, "test worker")
-            await positions.begin(self.database, "cluster", {TOPIC: 0})
+            await positions.begin(self.database, "cluster", {TOPIC: Position(0)})
         advance = Advance(
             topic=TOPIC[0],
             partition=TOPIC[1],

@@ -10,6 +10,7 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.store import claims, positions, workers
 from orchestrator.store.database import Database, DatabaseOptions, Row
 from orchestrator.store.ingest import Batch, Ingested, NewEvent, NewTask, ingest
+from orchestrator.store.positions import Position
 from tests.fakes.workers import CLUSTER, Feed, bodies, kinds, task_row
 
 FINAL = ("completed", "failed", "cancelled", "quarantined")
@@ -25,7 +26,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def worker(database: Database) -> WorkerId:
-    await positions.begin(database, CLUSTER, {("tasks", 0): 0, ("tasks", 1): 0})
+    await positions.begin(database, CLUSTER, {("tasks", 0): Position(0), ("tasks", 1): Position(0)})
     return await workers.register(database, "w")
 
 
@@ -229,7 +230,7 @@ async def test_partition_with_a_newer_owner_writes_nothing_beside_one_that_count
     assert [r["task_id"] for r in await database.fetch("SELECT task_id FROM tasks")] == ["a"]
     assert len(done.claimed) == len(await inbox(database)) == 1
     places = await positions.read(database, CLUSTER, [("tasks", 0), ("tasks", 1)])
-    assert places == {("tasks", 0): 1, ("tasks", 1): 0}
+    assert places == {("tasks", 0): Position(1), ("tasks", 1): Position(0)}
 
 
 async def test_batch_that_is_sent_twice_is_written_once(

@@ -6,34 +6,54 @@ import pytest
 
 from orchestrator.bus.damaged import HEADER, batch_at
 from orchestrator.bus.dead_letters import Station
-from orchestrator.bus.gaps import find_gap, gap_letter
+from orchestrator.bus.gaps import Gap, find_gap, gap_letter
+from orchestrator.store.positions import Position
 
 STATION = Station(topic="d", group_id="g", max_value_bytes=100)
 
 
-@pytest.mark.parametrize("position", [10, 15, 20])
-def test_a_position_within_the_log_is_no_gap(position: int) -> None:
-    assert find_gap("t", 0, position=position, begin=10, end=20) is None
+PLACE = ("t", 3)
+LOG = (10, 20)
+
+
+def gap_at(
+    offset: int, *, log: tuple[int, int] = LOG, was: str | None = "A", now: str = "A"
+) -> Gap:
+    gap = find_gap(PLACE, Position(offset, was), log=log, topic_id=now)
+    assert gap is not None
+    return gap
+
+
+@pytest.mark.parametrize("offset", [10, 15, 20])
+@pytest.mark.parametrize(("was", "now"), [("A", "A"), (None, "A"), ("A", None), (None, None)])
+def test_a_position_within_the_log_is_no_gap(offset: int, was: str | None, now: str | None) -> None:
+    assert find_gap(PLACE, Position(offset, was), log=LOG, topic_id=now) is None
 
 
 def test_a_log_that_begins_behind_the_position_is_a_gap() -> None:
-    gap = find_gap("t", 0, position=5, begin=10, end=20)
-    assert gap is not None
-    assert "messages 5 to 9 of t/0 are gone" in gap.text
+    gap = gap_at(5)
+    assert "messages 5 to 9 of t/3 are gone" in gap.text
     assert gap.continue_at == 10
 
 
 def test_a_log_that_ends_before_the_position_is_a_gap() -> None:
-    gap = find_gap("t", 0, position=25, begin=0, end=20)
-    assert gap is not None
-    assert "made anew" in gap.text
+    gap = gap_at(25, log=(0, 20))
+    assert "Kafka lost messages" in gap.text
     assert gap.continue_at == 0
 
 
+def test_a_topic_that_was_made_anew_is_a_gap_however_long_it_is() -> None:
+    gap = gap_at(15, log=(0, 1000), was="A", now="B")
+    assert "made anew (its id was A, now it is B)" in gap.text
+    assert gap.continue_at == 0
+
+
+def test_a_topic_that_was_made_anew_before_anything_was_read_of_it_is_none() -> None:
+    assert find_gap(PLACE, Position(0, "A"), log=(0, 1000), topic_id="B") is None
+
+
 def test_a_gaps_letter_says_where_reading_may_go_on() -> None:
-    gap = find_gap("t", 3, position=5, begin=10, end=20)
-    assert gap is not None
-    headers = dict(gap_letter(gap, station=STATION).headers)
+    headers = dict(gap_letter(gap_at(5), station=STATION).headers)
     assert headers["dlq.reason"] == "gap"
     assert headers["dlq.original.offset"] == "5"
     assert headers["dlq.gap.next_offset"] == "10"
