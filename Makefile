@@ -34,6 +34,10 @@ dev: install ## Run the service with all it needs, until Ctrl-C; data stays in .
 bench: install ## Measure throughput and latency beside the bare, non-durable loop
 	@$(BIN)/python -m bench $(ARGS)
 
+.PHONY: chaos
+chaos: install ## Break the service in every way of docs/reliability.md, and look at what is left
+	@$(BIN)/python -m chaos $(ARGS)
+
 .PHONY: up
 up: ## Run the service in containers (docker compose)
 	@docker compose up --build $(ARGS)

@@ -33,10 +33,13 @@ class Child:
         said: dict[str, Any] = orjson.loads(line)
         return said
 
-    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+    async def tell(self, body: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(orjson.dumps(body) + b"\n")
         await self._process.stdin.drain()
+
+    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        await self.tell(body)
         return await self.hear()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("orchestrator", "migrations", "demo", "bench", "scripts", "tests")
+FOLDERS = ("orchestrator", "migrations", "demo", "bench", "chaos", "scripts", "tests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

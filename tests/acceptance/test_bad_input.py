@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+from chaos.malformed import MALFORMED, MAX_BYTES, Malformed
 from tests.acceptance.conftest import Office
 from tests.fakes.bus import until
-from tests.fakes.malformed import MALFORMED, MAX_BYTES, Malformed
 
 REGISTER = "Register the customer ACME"
 PARTITION = 3

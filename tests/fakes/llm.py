@@ -6,24 +6,20 @@ decisions that the conversation holds: the same turn asked for twice is the same
 
 import asyncio
 import json
-import re
 import socket
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from aiohttp import web
 
+from chaos.stubs.chat import completion, task_of, turn_of
 from demo.llm.rules import plan
-from orchestrator.planners.agentic.prompt import USE_A_TOOL
 
 Json = dict[str, Any]
-
-_TASK_ID = re.compile(r"Task:\n\[([^\]]+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +121,11 @@ class FakeLlm:
         if answer.code != 200:
             error = {"error": {"message": f"scripted {answer.code}", "type": "scripted"}}
             return web.json_response(error, status=answer.code, headers=answer.headers)
-        return web.json_response(_completion(answer, number=len(self.prompts)))
+        return web.json_response(
+            completion(
+                number=len(self.prompts), content=answer.content, tool_calls=answer.tool_calls
+            )
+        )
 
     def _answer(self, prompt: Prompt, body: Json) -> Answer:
         script = self._script.get(prompt.task_id)
@@ -136,46 +136,13 @@ class FakeLlm:
 
 def _read(body: Json, *, at: float) -> Prompt:
     messages = body["messages"]
-    task = _TASK_ID.match(str(messages[1]["content"]))
     return Prompt(
-        task_id=task[1] if task else "",
-        turn=_decisions(messages),
+        task_id=task_of(messages),
+        turn=turn_of(messages),
         at=at,
         tools=tuple(tool["function"]["name"] for tool in body.get("tools", ())),
         messages=tuple(messages),
     )
-
-
-def _decisions(messages: list[Json]) -> int:
-    """An empty answer stands in the conversation by its reproof alone."""
-    answers = [message for message in messages if message["role"] == "assistant"]
-    empty = [
-        message
-        for before, message in pairwise(messages)
-        if message["content"] == USE_A_TOOL and before["role"] != "assistant"
-    ]
-    return len(answers) + len(empty)
-
-
-def _completion(answer: Answer, *, number: int) -> Json:
-    message: Json = {"role": "assistant", "content": answer.content}
-    if answer.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": f"call_{number}_{index}",
-                "type": "function",
-                "function": {"name": tool, "arguments": arguments},
-            }
-            for index, (tool, arguments) in enumerate(answer.tool_calls)
-        ]
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": "fake",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110},
-    }
 
 
 @asynccontextmanager

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
+from chaos.malformed import MALFORMED, Malformed
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.topics import cluster_id
 from orchestrator.store.database import Database
 from tests.fakes.bus import CountingEngine, running_consumer, until
-from tests.fakes.malformed import MALFORMED, Malformed
 from tests.integration.bus.rows import (
     all_positions,
     count,

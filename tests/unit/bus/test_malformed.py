@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.malformed import MALFORMED, MAX_BYTES, Malformed
 from orchestrator.bus.contract import EventMessage, TaskMessage
 from orchestrator.bus.headers import headers_to_text
 from orchestrator.bus.messages import parse_event, parse_task, readable_task_id
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.store.ingest import NewEvent, NewTask, Origin
-from tests.fakes.malformed import MALFORMED, MAX_BYTES, Malformed
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

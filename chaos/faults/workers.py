@@ -1,0 +1,168 @@
+"""Workers killed, frozen past their lease, joining and leaving; and how soon others take over."""
+
+import asyncio
+import time
+
+from chaos.arena import LEASE_SECONDS, Arena
+from chaos.fault import REPEATED, RESENT, Bar, Fault, Times
+from chaos.fleet import Worker
+
+TAKE_OVER = "take-over, s"
+SAME_NAME = "take-over under the same name, s"
+PATIENCE_SECONDS = 40.0
+
+OWNED = """
+SELECT t.id, t.epoch FROM tasks t JOIN workers w ON w.id = t.owner
+WHERE t.status = 'running' AND w.name = $1
+"""
+
+TAKEN = """
+SELECT t.id, (SELECT min(extract(epoch FROM s.at))::float8 FROM steps s
+              WHERE s.task = t.id AND s.epoch > k.epoch) AS at
+FROM unnest($1::bigint[], $2::bigint[]) AS k(id, epoch) JOIN tasks t USING (id)
+"""
+
+JOINED = "SELECT extract(epoch FROM started_at)::float8 AS at FROM workers WHERE name = $1"
+
+
+async def kill(arena: Arena) -> None:
+    """Half of them come back under their own name, the others under a new one."""
+    worker = arena.worker_to_break()
+    if worker is None:
+        return
+    await arena.fleet.kill(worker)
+    is_same = arena.dice.random() < 0.5
+    await arena.fleet.launch(worker.name if is_same else _next_name(worker.name))
+
+
+def _next_name(name: str) -> str:
+    stem, _, life = name.partition("~")
+    return f"{stem}~{int(life or 0) + 1}"
+
+
+async def take_over(arena: Arena) -> None:
+    """Kills one, and measures until the last of its tasks has got a step by another."""
+    worker = arena.worker_to_break()
+    assert worker is not None
+    owned = await _killed(arena, worker)
+    killed_at = time.time()
+    times = await _taken(arena, owned)
+    arena.measured[TAKE_OVER] += [at - killed_at for at in times]
+    joined = await arena.fleet.launch(_next_name(worker.name))
+    await arena.fleet.joined(joined)
+
+
+async def same_name(arena: Arena) -> None:
+    """Kills one, starts it again, and measures from its registration."""
+    worker = arena.worker_to_break()
+    assert worker is not None
+    owned = await _killed(arena, worker)
+    reborn = await arena.fleet.launch(worker.name)
+    await arena.fleet.joined(reborn)
+    ((joined_at,),) = await arena.rows_soon(JOINED, worker.name)
+    arena.measured[SAME_NAME] += [at - joined_at for at in await _taken(arena, owned)]
+
+
+async def _killed(arena: Arena, worker: Worker) -> dict[int, int]:
+    """The tasks that it left behind, with their epochs."""
+    while True:
+        if await arena.rows_soon(OWNED, worker.name):
+            await arena.fleet.kill(worker)
+            if left := await arena.rows_soon(OWNED, worker.name):
+                return {row["id"]: row["epoch"] for row in left}
+            worker = await arena.fleet.launch(worker.name)
+            await arena.fleet.joined(worker)
+        await asyncio.sleep(0.02)
+
+
+async def _taken(arena: Arena, owned: dict[int, int]) -> list[float]:
+    """When each got its first step under a newer epoch; one that gets none is told."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                rows = await arena.rows_soon(TAKEN, list(owned), list(owned.values()))
+                if all(row["at"] is not None for row in rows):
+                    break
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        arena.findings.append(f"not taken over within {PATIENCE_SECONDS:g} s: {rows}")
+    return [row["at"] for row in rows if row["at"] is not None]
+
+
+async def freeze(arena: Arena) -> None:
+    """For one to three leases: others take its tasks over, then it thaws."""
+    worker = arena.worker_to_break()
+    if worker is None:
+        return
+    arena.fleet.freeze(worker)
+    await asyncio.sleep(LEASE_SECONDS * arena.dice.uniform(1.0, 3.0))
+    arena.fleet.thaw(worker)
+
+
+async def roll(arena: Arena) -> None:
+    """SIGTERM for each in turn; the next one's turn comes when the last one is back."""
+    for worker in arena.fleet.healthy():
+        status = await arena.fleet.stop(worker)
+        if status != 0:
+            arena.findings.append(f"{worker.name} ended with {status} after SIGTERM")
+        await arena.fleet.joined(await arena.fleet.launch(worker.name))
+
+
+async def rebalance(arena: Arena) -> None:
+    """A worker more joins, or the one that did leaves."""
+    joiner = arena.fleet.workers.get("joiner")
+    if joiner is not None and joiner.is_running:
+        await arena.fleet.stop(joiner)
+    else:
+        await arena.fleet.joined(await arena.fleet.launch("joiner"))
+
+
+DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": ""}
+"""An empty variable counts as not set."""
+
+KILLED = Fault(
+    name="worker-killed",
+    injected="SIGKILL of a random worker; half come back under their name",
+    inject=kill,
+    times=Times(alone=150, mixed=150, short=4),
+    pause_seconds=(0.8, 1.6),
+    bars=(Bar(measure=RESENT, at_most=1.0),),
+)
+TAKEN_OVER = Fault(
+    name="take-over",
+    injected="SIGKILL of a worker, others with the default lease",
+    inject=take_over,
+    times=Times(alone=8, mixed=0, short=1),
+    bars=(Bar(measure=TAKE_OVER, at_most=10.0),),
+    workers=DEFAULT_LEASE,
+)
+REBORN = Fault(
+    name="same-name",
+    injected="SIGKILL of a worker, which starts again under its name; from its registration on",
+    inject=same_name,
+    times=Times(alone=15, mixed=0, short=1),
+    bars=(Bar(measure=SAME_NAME, at_most=1.0),),
+    workers=DEFAULT_LEASE,
+)
+FROZEN = Fault(
+    name="worker-frozen",
+    injected="SIGSTOP of a random worker for 1 to 3 leases, SIGCONT",
+    inject=freeze,
+    times=Times(alone=50, mixed=50, short=2),
+    pause_seconds=(0.2, 0.6),
+)
+ROLLED = Fault(
+    name="rolling-restart",
+    injected="SIGTERM of each of 3 workers in turn",
+    inject=roll,
+    times=Times(alone=10, mixed=0, short=1),
+    bars=(Bar(measure=REPEATED, at_most=0),),
+    workers=DEFAULT_LEASE,
+)
+REBALANCED = Fault(
+    name="rebalance-storm",
+    injected="a fourth worker joins, leaves, joins …",
+    inject=rebalance,
+    times=Times(alone=30, mixed=30, short=4),
+    pause_seconds=(1.0, 2.5),
+)

@@ -1,0 +1,161 @@
+"""One run: a service under load, faults, quiet, and what the checker says."""
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.arena import Arena, Servers, Size, open_arena
+from chaos.checker import check, resent
+from chaos.evidence import Evidence, gather
+from chaos.fault import REPEATED, RESENT, Bar, Fault, nothing_more
+
+INJECT_SECONDS = 240.0
+QUIET_SECONDS = 60.0
+"""After the last fault and the last message every task has to be at its end."""
+WARM_UP_SECONDS = 2.0
+SHOWN_FINDINGS = 20
+MIXED = "mixed"
+"""The run of several classes at once, by name."""
+
+UNFINISHED = """
+SELECT count(*) FILTER (WHERE status NOT IN ('completed', 'failed', 'cancelled', 'quarantined'))
+       + (SELECT count(*) FROM outbox) AS left FROM tasks
+"""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Of one run."""
+
+    name: str
+    injected: Mapping[str, int]
+    tasks: int
+    resent: int
+    seconds: float
+    findings: tuple[str, ...]
+    """Violations; empty is what it has to be."""
+    measured: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bars: tuple[Bar, ...] = ()
+
+    @property
+    def broken(self) -> tuple[Bar, ...]:
+        return tuple(b for b in self.bars if not b.holds(list(self.measured.get(b.measure, ()))))
+
+    @property
+    def holds(self) -> bool:
+        return not self.findings and not self.broken
+
+
+async def run_round(
+    servers: Servers,
+    faults: Sequence[tuple[Fault, int]],
+    *,
+    folder: Path,
+    size: Size,
+    say: Say = print,
+) -> Outcome:
+    """Faults with how often each; several are injected at the same time.
+
+    `folder` is the run's own, and goes when all held.
+    """
+    folder.mkdir(parents=True)
+    own = faults[0][0] if len(faults) == 1 else None
+    prepare = own.prepare if own else nothing_more
+    environ = own.workers if own else {}
+    began = time.monotonic()
+    async with open_arena(servers, folder, size=size, environ=environ, prepare=prepare) as arena:
+        arena.say = say
+        injected = await _under_load(arena, faults, size=size)
+        say("    quiet; the evidence is gathered …")
+        evidence = await gather(arena)
+        outcome = _outcome(faults, injected, arena, evidence, time.monotonic() - began)
+    if outcome.holds:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+async def _under_load(
+    arena: Arena, faults: Sequence[tuple[Fault, int]], *, size: Size
+) -> Mapping[str, int]:
+    """Returns when every task has come to its end, or its time for that is over."""
+    loading = asyncio.create_task(arena.load.run(), name="load")
+    person = asyncio.create_task(
+        arena.load.be_the_person(arena.waiting_for_a_person), name="person"
+    )
+    try:
+        await asyncio.sleep(WARM_UP_SECONDS)
+        done = await asyncio.gather(*(_inject_all(arena, fault, times) for fault, times in faults))
+        for worker in arena.fleet.running():
+            arena.fleet.thaw(worker)
+        await arena.servers.mend()
+        while arena.load.tasks < size.min_tasks:
+            await asyncio.sleep(0.1)
+        arena.load.stop()
+        arena.say(f"    {arena.load.tasks} tasks, {sum(done)} faults; waiting for their ends …")
+        await loading
+        await _quiet(arena)
+    finally:
+        for task in (loading, person):
+            task.cancel()
+        await asyncio.gather(loading, person, return_exceptions=True)
+    return {fault.name: count for (fault, _), count in zip(faults, done, strict=True)}
+
+
+async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
+    """How many were injected; one that does not come to its end is a finding."""
+    dice = random.Random(f"{fault.name} {arena.dice.random()}")
+    for number in range(times):
+        await asyncio.sleep(dice.uniform(*fault.pause_seconds))
+        try:
+            async with arena.lock(fault.touches), asyncio.timeout(INJECT_SECONDS):
+                await fault.inject(arena)
+        except TimeoutError:
+            arena.findings.append(f"{fault.name} number {number + 1} came to no end in time")
+    return times
+
+
+async def _quiet(arena: Arena) -> None:
+    deadline = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < deadline:
+        # Every task that was published has to be there before none can be left.
+        published = {sent.message.task_id for sent in arena.load.book if not sent.message.is_bad}
+        ((known,),) = await arena.rows_soon("SELECT count(*) FROM tasks")
+        ((left,),) = await arena.rows_soon(UNFINISHED)
+        if left == 0 and known >= len(published):
+            return
+        await asyncio.sleep(0.25)
+
+
+def _outcome(  # sizes: the one place where everything about a run meets
+    faults: Sequence[tuple[Fault, int]],
+    injected: Mapping[str, int],
+    arena: Arena,
+    evidence: Evidence,
+    seconds: float,
+) -> Outcome:
+    again = resent(evidence)
+    arena.measured[REPEATED].append(again)
+    arena.measured[RESENT].append(100 * again / max(1, len(evidence.sends)))
+    found = [str(finding) for finding in check(evidence)]
+    shown = found[:SHOWN_FINDINGS]
+    if len(found) > len(shown):
+        shown.append(f"… and {len(found) - len(shown)} more")
+    bars = {bar.measure: bar for fault, _ in faults for bar in fault.bars}
+    if len(faults) > 1:
+        bars = {RESENT: Bar(measure=RESENT, at_most=1.0)}
+    return Outcome(
+        name=faults[0][0].name if len(faults) == 1 else MIXED,
+        injected=injected,
+        tasks=len(evidence.tasks),
+        resent=again,
+        seconds=seconds,
+        findings=(*arena.findings, *arena.fleet.deaths, *shown),
+        measured={name: tuple(values) for name, values in arena.measured.items()},
+        bars=tuple(bars.values()),
+    )
