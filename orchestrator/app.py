@@ -88,9 +88,7 @@ class App:
         self.consumer = consumer
         self._relay = relay
         self._notices = notices
-        self._housekeeping = Housekeeping(
-            database, worker=lambda: worker.id, lease=options.engine.lease
-        )
+        self._housekeeping = Housekeeping(database, options.engine, worker=lambda: worker.id)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

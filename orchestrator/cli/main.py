@@ -51,6 +51,10 @@ SUBCOMMANDS = {
         help="List, show and send again what could not be used.",
     ),
     "topics": Subcommand(module="orchestrator.cli.topics", help="Create the Kafka topics."),
+    "invariants": Subcommand(
+        module="orchestrator.cli.invariants",
+        help="Look whether everything holds that must hold.",
+    ),
     "migrate": Subcommand(
         module="orchestrator.cli.migrate", help="Bring the database to this release's schema."
     ),

@@ -1,4 +1,4 @@
-"""What one worker does for all, and calmly: the journal's next month.
+"""What one worker does for all, and calmly: the journal's next month, a look at the invariants.
 
 Nothing waits for it: if it never ran, tasks would go on as they are.
 """
@@ -6,12 +6,13 @@ Nothing waits for it: if it never ran, tasks would go on as they are.
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import timedelta
 
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
-from orchestrator.store import retention, workers
+from orchestrator.engine.options import EngineOptions
+from orchestrator.store import invariants, retention, workers
 from orchestrator.store.database import Database
+from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
 ROLE = "housekeeping"
@@ -24,11 +25,12 @@ class Housekeeping:
     """Every worker runs it, one of them leads."""
 
     def __init__(
-        self, database: Database, *, worker: Callable[[], WorkerId], lease: timedelta
+        self, database: Database, options: EngineOptions, *, worker: Callable[[], WorkerId]
     ) -> None:
         self._database = database
         self._worker = worker
-        self._lease = lease
+        self._options = options
+        self._leads = False
 
     async def run(self) -> None:
         """Passes until cancelled."""
@@ -44,8 +46,29 @@ class Housekeeping:
 
     async def run_once(self) -> bool:
         """One pass; whether it was this worker's to do."""
-        if not await workers.lead(self._database, ROLE, self._worker(), lease=self._lease):
+        lease = self._options.lease
+        did_lead = self._leads
+        self._leads = await workers.lead(self._database, ROLE, self._worker(), lease=lease)
+        if not self._leads:
+            if did_lead:
+                metrics.INVARIANT_VIOLATIONS.clear()  # the one that leads now says how it is
             return False
         if await retention.begin_month(self._database):
             log.info("a new month of the journal begins")
+        await self._measure()
         return True
+
+    async def _measure(self) -> None:
+        found = await invariants.check(
+            self._database, lease=self._options.lease, max_claims=self._options.max_claims
+        )
+        for finding in found:
+            name = finding.invariant.name
+            metrics.INVARIANT_VIOLATIONS.labels(name).set(finding.violations)
+            if finding.violations:
+                log.warning(
+                    "an invariant does not hold",
+                    invariant=name,
+                    violations=finding.violations,
+                    example=finding.examples[0],
+                )

@@ -33,16 +33,19 @@ class Membership:
         lease: Lease,
         clock: Clock,
         compare: Callable[[], Awaitable[None]],
+        held: Callable[[], tuple[int, int]],
     ) -> None:
         """`compare` brings memory in line with PostgreSQL.
 
-        It is awaited before a lapsed lease counts again: tasks may have new owners by then.
+        It is awaited before a lapsed lease counts again: tasks may have new owners by then. `held`
+        is how many tasks run here, and how many more may: each heartbeat tells it.
         """
         self._store = store
         self._options = options
         self._lease = lease
         self._clock = clock
         self._compare = compare
+        self._held = held
         self._id: WorkerId | None = None
 
     @property
@@ -97,9 +100,10 @@ class Membership:
         A connection that was cut off in silence must not cost the lease: there is time for another.
         """
         patience = self._options.heartbeat_patience.total_seconds()
+        tasks, room = self._held()
         try:
             async with asyncio.timeout(patience):
-                return await self._store.heartbeat(self.id)
+                return await self._store.heartbeat(self.id, tasks=tasks, room=room)
         except TimeoutError as error:
             raise StoreUnavailable(f"PostgreSQL: no answer within {patience:g} s") from error
 

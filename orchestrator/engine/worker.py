@@ -95,7 +95,12 @@ class Worker:
             every=options.poll,
         )
         self._membership = Membership(
-            store, options, lease=self.lease, clock=self._clock, compare=self.reconcile
+            store,
+            options,
+            lease=self.lease,
+            clock=self._clock,
+            compare=self.reconcile,
+            held=lambda: (self.running, self.room()),
         )
         self._maintenance = Maintenance(store, options)
 

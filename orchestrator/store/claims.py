@@ -33,7 +33,7 @@ WITH candidate AS MATERIALIZED (
     ) ranked ORDER BY priority, turn, run_at LIMIT $2
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
-                   reason = NULL
+                   reason = NULL, updated_at = now()
 FROM chosen c WHERE t.id = c.id
 RETURNING t.id, t.epoch
 """

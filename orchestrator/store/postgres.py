@@ -51,8 +51,8 @@ class PostgresStore:
     async def register(self, name: str) -> WorkerId:
         return await workers.register(self._database, name)
 
-    async def heartbeat(self, worker: WorkerId) -> datetime | None:
-        return await workers.heartbeat(self._database.reserve, worker)
+    async def heartbeat(self, worker: WorkerId, *, tasks: int, room: int) -> datetime | None:
+        return await workers.heartbeat(self._database.reserve, worker, tasks=tasks, room=room)
 
     async def has_namesake(self, name: str, worker: WorkerId) -> bool:
         return await workers.has_namesake(self._database, name, worker)

@@ -74,6 +74,12 @@ Index(
     tasks.c.run_at,
     postgresql_where=text("status IN ('ready', 'waiting') AND run_at < 'infinity'"),
 )
+# Empty, or something is wrong: the invariant `no_wake_up` looks for it.
+Index(
+    "tasks_without_wake_up",
+    tasks.c.id,
+    postgresql_where=text("status IN ('ready', 'waiting') AND run_at = 'infinity'"),
+)
 Index("tasks_running", tasks.c.owner, postgresql_where=text("status = 'running'"))
 Index("tasks_expected", tasks.c.run_at, postgresql_where=text("status = 'expected'"))
 
@@ -150,6 +156,8 @@ workers = Table(
     Column("name", Text, nullable=False),
     Column("started_at", _time, nullable=False, server_default=_now),
     Column("heartbeat_at", _time, nullable=False, server_default=_now),
+    Column("tasks", Integer),
+    Column("room", Integer),
     UniqueConstraint("name", name="workers_name_key"),
 )
 

@@ -23,7 +23,8 @@ SELECT count(*) AS gone FROM gone
 INSERT = "INSERT INTO workers (name) VALUES ($1) RETURNING id"
 
 HEARTBEAT = """
-UPDATE workers SET heartbeat_at = now() WHERE id = $1 RETURNING clock_timestamp() AS at
+UPDATE workers SET heartbeat_at = now(), tasks = $2, room = $3 WHERE id = $1
+RETURNING clock_timestamp() AS at
 """
 
 NAMESAKE = "SELECT id FROM workers WHERE name = $1 AND id <> $2"
@@ -54,9 +55,14 @@ async def register(database: Database, name: str) -> WorkerId:
     return WorkerId(row["id"])
 
 
-async def heartbeat(database: Database, worker: WorkerId) -> datetime | None:
-    """Proves that the worker lives; PostgreSQL's time, or None when the others gave it up."""
-    row = await database.fetch_one(HEARTBEAT, worker)
+async def heartbeat(
+    database: Database, worker: WorkerId, *, tasks: int = 0, room: int = 0
+) -> datetime | None:
+    """Proves that the worker lives; PostgreSQL's time, or None when the others gave it up.
+
+    How many tasks it runs, and how many more it would take, is for the invariants to compare.
+    """
+    row = await database.fetch_one(HEARTBEAT, worker, tasks, room)
     return row["at"] if row else None
 
 

@@ -90,6 +90,14 @@ OUTBOX_ROWS = Gauge(
 OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
 PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
 
+# What must hold; measured by the one worker that keeps house.
+
+INVARIANT_VIOLATIONS = Gauge(
+    "orchestrator_invariant_violations",
+    "Rows that break an invariant, as `orchestrator invariants` counts them; 0 is well",
+    ["invariant"],
+)
+
 # The process.
 
 HEARTBEAT_AGE = Gauge(

@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest_asyncio
 
@@ -13,6 +13,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import EventApplied, StepBody
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.housekeeping import Housekeeping
+from orchestrator.engine.options import EngineOptions
 from orchestrator.store import history, migrations, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
@@ -99,10 +100,9 @@ async def test_month_begins_once_and_holds_the_tasks_from_then_on(database: Data
 
 async def test_one_worker_keeps_house(database: Database) -> None:
     await forget_this_month(database)
-    lease = timedelta(seconds=10)
     a, b = [await workers.register(database, name) for name in ("a", "b")]
-    first = Housekeeping(database, worker=lambda: a, lease=lease)
-    second = Housekeeping(database, worker=lambda: b, lease=lease)
+    first = Housekeeping(database, EngineOptions(worker_name="a"), worker=lambda: a)
+    second = Housekeeping(database, EngineOptions(worker_name="b"), worker=lambda: b)
 
     assert [await first.run_once(), await second.run_once()] == [True, False]
     assert await partitions(database) == ["steps_before", f"steps_{datetime.now(UTC):%Y%m}"]
