@@ -18,6 +18,7 @@ from orchestrator.cli.output import (
 from orchestrator.domain.context import Context
 from orchestrator.domain.task import Priority, TaskStatus
 from orchestrator.store.history import StepRow, TaskDetails, TaskRow
+from orchestrator.store.open_calls import OpenCall
 from orchestrator.telemetry.log_lines import printable
 
 BAR_CELLS = 10
@@ -66,13 +67,15 @@ def task_table(rows: Sequence[TaskRow]) -> Table:
     )
 
 
-def task_details(details: TaskDetails, *, as_of: str = "") -> RenderableType:
+def task_details(
+    details: TaskDetails, unanswered: Sequence[OpenCall] = (), *, as_of: str = ""
+) -> RenderableType:
     """The task's facts, its progress and its context; `as_of` says which moment that is of."""
     row = details.row
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
-    for name, value in _facts(details):
+    for name, value in (*_facts(details), *map(_open_call, unanswered)):
         facts.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
     parts: list[RenderableType] = [facts, Text(f"\ncontext{as_of}", style="bold")]
     if details.context is None:
@@ -88,11 +91,19 @@ def task_details(details: TaskDetails, *, as_of: str = "") -> RenderableType:
     return Group(*parts)
 
 
-def task_document(details: TaskDetails, steps: Sequence[StepRow]) -> dict[str, object]:
+def task_document(
+    details: TaskDetails, steps: Sequence[StepRow], unanswered: Sequence[OpenCall] = ()
+) -> dict[str, object]:
     """The task as one flat JSON object, its steps under `steps`."""
     facts = asdict(details)
     row = facts.pop("row")
-    return {**row, **facts, "steps": steps}
+    return {**row, **facts, "open_calls": unanswered, "steps": steps}
+
+
+def _open_call(call: OpenCall) -> tuple[str, str]:
+    """Which call has no answer, and what an operator needs to find out about it."""
+    since = f"since {time_text(call.since)}, Idempotency-Key {call.key}"
+    return f"open call {call.step}/{call.call}", f"{call.agent} {since}: {call.state}"
 
 
 def _facts(details: TaskDetails) -> list[tuple[str, str | Text]]:

@@ -1,10 +1,11 @@
-"""`orchestrator tasks`: look at tasks in PostgreSQL, and cancel or retry one."""
+"""`orchestrator tasks`: look at tasks in PostgreSQL, and change what becomes of them."""
 
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
+from orchestrator.cli import task_control
 from orchestrator.cli import watch as watching
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
@@ -23,6 +24,7 @@ from orchestrator.store.history import (
     steps_of,
 )
 from orchestrator.store.notices import Notice, notify
+from orchestrator.store.open_calls import OpenCall, open_calls
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,7 +33,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
 @app.callback()
 def _tasks() -> None:
-    """List, show, watch, cancel and retry tasks."""
+    """List, show and watch tasks; cancel, pause, resume, resolve and retry them."""
 
 
 @app.command("list")
@@ -88,20 +90,21 @@ def show(
     if at_time is not None and step is not None:
         raise typer.BadParameter("give --at or --step, not both", param_hint="--at")
 
-    async def read(database: Database) -> tuple[TaskDetails, list[StepRow]]:
+    async def read(database: Database) -> tuple[TaskDetails, list[StepRow], list[OpenCall]]:
         at_step = None if step is None else Seq(step)
         details = await show_task(database, TaskId(task_id), step=at_step, at=at_time)
         found = await steps_of(database, TaskId(task_id)) if steps else []
-        return details, [s for s in found if _is_until(s, step=step, at=at_time)]
+        shown = [s for s in found if _is_until(s, step=step, at=at_time)]
+        return details, shown, await open_calls(database, TaskId(task_id))
 
-    details, found = with_database(read)
+    details, found, unanswered = with_database(read)
     if as_json:
-        print_json(task_document(details, found))
+        print_json(task_document(details, found, unanswered))
         return
     as_of = f" at step {step}" if step is not None else ""
     as_of = f" at {time_text(at_time)}" if at_time is not None else as_of
     out = console()
-    out.print(task_details(details, as_of=as_of))
+    out.print(task_details(details, unanswered, as_of=as_of))
     if found:
         out.print()
         out.print(step_table(found))
@@ -133,21 +136,10 @@ def watch(
         raise typer.Exit(1)
 
 
-@app.command()
-def cancel(
-    task_id: Id,
-    *,
-    reason: Annotated[str, typer.Option(help="For people.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """End a task that is not finished; a worker carries it out."""
-
-    async def work(database: Database) -> TaskStatus:
-        was = await operations.cancel(database, TaskId(task_id), reason=reason, source="cli")
-        await notify(database, Notice.RUNNABLE, Notice.CONTROL)
-        return was
-
-    _tell("cancelling", task_id, with_database(work), as_json=as_json)
+app.command()(task_control.cancel)
+app.command()(task_control.pause)
+app.command()(task_control.resume)
+app.command()(task_control.resolve)
 
 
 @app.command()

@@ -78,6 +78,10 @@ class CallFinished:
     duration_ms: int = 0
     until: datetime | None = None
     """With `accepted`: when the agent's later answer is given up."""
+    by: str = ""
+    """Who said so, where it was not the agent."""
+    reason: str = ""
+    """And why they are sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,6 +97,8 @@ def _late_result(seq: Seq, message: InboxMessage, agent: AgentId, fields: Sequen
             status=status,
             output=values,
             error=str(error) if error is not None else None,
+            by=str(payload.get("by") or ""),
+            reason=str(payload.get("reason") or ""),
         ),
         change={"collected_data": found} if found else None,
     )

@@ -1,6 +1,6 @@
-"""What people change about a task: cancel it, or send a failed one back to work.
+"""What people change about a task that came to its end: send it back to work.
 
-Each is one statement and takes the task's row first, like all others; the caller sends the notice.
+It is one statement that takes the task's row first, like all others; the caller sends the notice.
 """
 
 from orchestrator.domain.errors import NotAllowed
@@ -8,26 +8,6 @@ from orchestrator.domain.ids import TaskId
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database
 from orchestrator.store.history import no_such_task
-
-# The runner that owns the task, or claims it next, ends it: only a runner writes a task's journal.
-CANCEL = """
-WITH locked AS MATERIALIZED (
-    SELECT id, status FROM tasks WHERE task_id = $1 FOR UPDATE
-), event AS (
-    INSERT INTO inbox (task, event_type, payload, source)
-    SELECT id, 'cancel', jsonb_build_object('reason', $2::text), $3 FROM locked
-    WHERE status IN ('expected', 'ready', 'running', 'waiting')
-    RETURNING task
-), woken AS (
-    UPDATE tasks t SET
-        wake = t.wake + 1,
-        updated_at = now(),
-        status = CASE WHEN t.status = 'waiting' THEN 'ready' ELSE t.status END,
-        run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN now() ELSE t.run_at END
-    FROM event WHERE t.id = event.task
-)
-SELECT l.status, EXISTS (SELECT FROM event) AS done FROM locked l
-"""
 
 # Nobody owns a task that came to its end, so its journal may be written here. The epoch grows, as
 # with every change that a worker did not make.
@@ -51,21 +31,6 @@ WITH locked AS MATERIALIZED (
 )
 SELECT l.status, l.was_accepted, EXISTS (SELECT FROM step) AS done FROM locked l
 """
-
-
-async def cancel(database: Database, task_id: TaskId, *, reason: str, source: str) -> TaskStatus:
-    """Asks for the task's end; answers the status in which it was. A runner carries it out.
-
-    Raises:
-        NotFound: there is no such task.
-        NotAllowed: it has come to its end already.
-    """
-    row = await database.fetch_one(CANCEL, task_id, reason, source)
-    if row is None:
-        raise no_such_task(task_id)
-    if not row["done"]:
-        raise NotAllowed(f"task {task_id!r} is {row['status']}: there is nothing left to cancel")
-    return TaskStatus(row["status"])
 
 
 async def retry(database: Database, task_id: TaskId) -> TaskStatus:

@@ -19,6 +19,7 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.planner import Planner
 from orchestrator.store import positions
+from orchestrator.store.control import Message, Selection, tell
 from orchestrator.store.database import Database, Row
 from orchestrator.store.ingest import (
     Advance,
@@ -199,6 +200,13 @@ class Stalling(Database):
         if self._only in (None, sql):
             await self._reachable.wait()
         return await super().fetch(sql, *args)
+
+
+async def cancel(database: Database, task_id: str, *, reason: str = "") -> None:
+    """As a person does it, though the notice is lost."""
+    message = Message(event_type="cancel", payload={"reason": reason}, source="test")
+    (told,) = await tell(database, message, Selection(task_ids=(TaskId(task_id),)))
+    assert told.is_told
 
 
 # What the tests ask PostgreSQL.

@@ -132,7 +132,8 @@ async def test_watching_ends_when_the_time_is_up(environ: dict[str, str]) -> Non
 async def test_cancel_and_retry_say_what_was(journal: Journal, environ: dict[str, str]) -> None:
     await failed(journal, "order")
     assert (await told(environ, "tasks", "retry", "order"))["was"] == "failed"
-    assert (await told(environ, "tasks", "cancel", "order", "--reason", "typo"))["was"] == "ready"
+    cancelled = await told(environ, "tasks", "cancel", "order", "--reason", "typo")
+    assert cancelled["tasks"] == [{"task_id": "order", "was": "ready"}]
     again = await called(environ, "tasks", "retry", "order")
     assert again.returncode == 1
     assert again.stderr == (

@@ -3,11 +3,12 @@
 import pytest
 
 from orchestrator.domain.call import CallResult
+from orchestrator.domain.step import CallFinished
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, kinds, reaches, running_worker, start_worker
+from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, start_worker
 
 KEY = "t/2/1"
 
@@ -46,11 +47,14 @@ async def test_call_that_nobody_knows_of_waits_for_a_person(
     async with running_worker(database, planner=planner, caller=caller) as worker:
         row = await reaches(database, "t", "waiting")
         assert row["reason"].startswith("a person: whether call 2/1 of agent 'mail' took effect")
-        answer = {"status": "success", "output": {"sent": "yes"}}
+        answer = {"status": "success", "output": {"sent": "yes"}, "by": "ops", "reason": "asked"}
         await feed.event("t", "agent_result", step=2, call=1, payload=answer, to=worker)
         row = await reaches(database, "t", "completed")
     assert row["context"]["collected_data"] == {"sent": "yes"}
     assert caller.sends == {KEY: 1}
+    (settled,) = [b for b in await bodies(database, "t") if getattr(b, "by", "") == "ops"]
+    assert isinstance(settled, CallFinished)
+    assert settled.reason == "asked"
 
 
 async def test_call_that_surely_was_not_sent_is_tried_again(database: Database, feed: Feed) -> None:

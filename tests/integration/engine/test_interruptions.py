@@ -24,7 +24,16 @@ from tests.fakes.scripted_caller import (
     success,
 )
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, bodies, context_of, kinds, reaches, running_worker, task_row
+from tests.fakes.workers import (
+    Feed,
+    bodies,
+    cancel,
+    context_of,
+    kinds,
+    reaches,
+    running_worker,
+    task_row,
+)
 
 TASK = TaskId("t")
 KEY = "t/2/1"
@@ -80,7 +89,7 @@ async def test_cancel_by_hand_reaches_a_call_under_way_though_its_notice_was_los
     ) as worker:
         await feed.task("t", to=worker)
         await gate.entered.wait()
-        await operations.cancel(database, TASK, reason="by hand", source="test")
+        await cancel(database, TASK, reason="by hand")
         row = await reaches(database, "t", "cancelled", seconds=1.5)
     assert (row["reason"], caller.under_way) == ("by hand", 0)
 

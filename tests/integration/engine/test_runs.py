@@ -15,7 +15,7 @@ from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.scripted_caller import ACCEPTED, Gate, ScriptedCaller, failure, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, bodies, context_of, kinds, reaches, running_worker
+from tests.fakes.workers import Feed, bodies, cancel, context_of, kinds, reaches, running_worker
 
 TASK = TaskId("t")
 WAITS = Wait(waiting_for="more")
@@ -40,7 +40,7 @@ async def test_running_task_is_cancelled_when_its_calls_are_back(
     async with running_worker(database, planner=planner, caller=ScriptedCaller(crm=gate)) as worker:
         await feed.task("t", to=worker)
         await gate.entered.wait()
-        await operations.cancel(database, TASK, reason="by hand", source="test")
+        await cancel(database, TASK, reason="by hand")
         gate.opened.set()
         row = await reaches(database, "t", "cancelled")
     assert row["reason"] == "by hand"

@@ -9,12 +9,11 @@ import pytest
 
 from orchestrator.domain.decision import Turn, Wait
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
-from tests.fakes.workers import Feed, all_reach, reaches, running_worker, task_row
+from tests.fakes.workers import Feed, all_reach, cancel, reaches, running_worker, task_row
 
 WAITS = Wait(waiting_for="more")
 RARELY = timedelta(seconds=30)
@@ -113,7 +112,7 @@ async def test_messages_are_applied_in_their_order(database: Database, feed: Fee
         await reaches(database, "t", "waiting")
         await feed.send([feed.new_event("t", payload={"n": n}) for n in range(50)], to=worker)
         row = await reaches(database, "t", "waiting")
-        await operations.cancel(database, row["task_id"], reason="enough", source="test")
+        await cancel(database, row["task_id"], reason="enough")
         worker.wake()
         row = await reaches(database, "t", "cancelled")
     assert row["context"]["event_data"] == {"n": 49}

@@ -22,6 +22,7 @@ from orchestrator.store.history import (
     steps_of,
 )
 from orchestrator.store.journal import Rest
+from tests.fakes.workers import cancel
 from tests.integration.store.journaled import Journal
 
 ASKED = Decided(
@@ -141,8 +142,6 @@ async def test_a_task_that_is_not_there_is_not_found(database: Database) -> None
     with pytest.raises(NotFound, match="there is no task 'nobody'"):
         await find_task(database, TaskId("nobody"))
     with pytest.raises(NotFound):
-        await operations.cancel(database, TaskId("nobody"), reason="", source="test")
-    with pytest.raises(NotFound):
         await operations.retry(database, TaskId("nobody"))
 
 
@@ -150,25 +149,18 @@ async def test_cancelling_wakes_a_waiting_task_and_leaves_the_journal_to_its_run
     journal: Journal,
 ) -> None:
     task_id = await waiting_task(journal)
-    was = await operations.cancel(journal.database, task_id, reason="typo", source="test")
+    await cancel(journal.database, task_id, reason="typo")
     details = await show_task(journal.database, task_id)
-    assert was is TaskStatus.WAITING
     assert (details.row.status, details.row.steps, details.unread) == (TaskStatus.READY, 4, 1)
     assert await journal.column("order", "wake") == 1
 
 
 async def test_cancelling_leaves_a_running_task_with_its_worker(journal: Journal) -> None:
     await journal.accept("order")
-    await operations.cancel(journal.database, TaskId("order"), reason="", source="test")
+    await cancel(journal.database, "order")
     details = await show_task(journal.database, TaskId("order"))
     assert (details.row.status, details.unread) == (TaskStatus.RUNNING, 1)
     assert await journal.column("order", "wake") == 1
-
-
-async def test_a_task_that_is_over_can_not_be_cancelled(journal: Journal) -> None:
-    task_id = await failed_task(journal)
-    with pytest.raises(NotAllowed, match="is failed: there is nothing left to cancel"):
-        await operations.cancel(journal.database, task_id, reason="", source="test")
 
 
 async def test_retrying_journals_a_step_tells_kafka_and_makes_the_task_ready(

@@ -112,10 +112,12 @@ STORED: list[tuple[str, StepBody, str]] = [
             usage={"tokens": 5},
             duration_ms=12,
             until=AT,
+            by="ops",
+            reason="I asked them",
         ),
         '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{"id":"C-1"},'
         '"error":"later","attempt":3,"usage":{"tokens":5},"duration_ms":12,'
-        '"until":"2030-01-02T03:04:05Z"}',
+        '"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
     ),
     (
         "attempt_failed",

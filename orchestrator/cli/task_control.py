@@ -1,0 +1,251 @@
+"""`orchestrator tasks cancel|pause|resume|resolve`: what people tell tasks that are not over.
+
+Named tasks are told at once; those that a filter finds are counted first, and the count confirmed.
+"""
+
+import getpass
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import orjson
+import typer
+
+from orchestrator.cli.moments import moment
+from orchestrator.cli.output import AsJson, complain, console, note, print_json
+from orchestrator.cli.session import with_database
+from orchestrator.domain.errors import NotAllowed
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME
+from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.task import TaskStatus
+from orchestrator.store import control
+from orchestrator.store.control import Count, Message, Selection, Told
+from orchestrator.store.database import Database
+from orchestrator.store.history import find_task, no_such_task
+from orchestrator.store.notices import Notice, notify
+from orchestrator.store.open_calls import OpenCall, open_calls
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The tasks' ids.")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="NAME=VALUE,…",
+        help="Instead of ids: status=waiting, tenant=acme, agent=crm, older=2h, text=invoice.",
+    ),
+]
+Reason = Annotated[str, typer.Option(help="Why: kept in the journal.")]
+By = Annotated[str | None, typer.Option(help="Who: kept in the journal. [default: the user]")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are told.")]
+
+DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming"}
+
+
+def cancel(
+    ids: Ids = None,
+    *,
+    filters: Filters = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """End tasks that are not over, within a second, also during a call."""
+    _command(CANCEL, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+
+
+def pause(
+    ids: Ids = None,
+    *,
+    filters: Filters = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let tasks rest until they are resumed; calls that are under way come to their end."""
+    _command(PAUSE, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+
+
+def resume(
+    ids: Ids = None,
+    *,
+    filters: Filters = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let paused tasks go on where they were."""
+    _command(RESUME, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+
+
+def resolve(  # noqa: PLR0913 # sizes: each is an option of the command line
+    task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")],
+    *,
+    step: Annotated[int, typer.Option(min=1, help="The decision's number.")],
+    call: Annotated[
+        int | None, typer.Option(min=1, help="Which of its calls; not needed if one is open.")
+    ] = None,
+    success: Annotated[
+        str | None, typer.Option(metavar="JSON", help="It was done: its output, {} without any.")
+    ] = None,
+    failed: Annotated[str | None, typer.Option(metavar="REASON", help="It was not done.")] = None,
+    reason: Reason = "",
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what became of a call whose outcome nobody knows; the task goes on with it."""
+    answer = {**_answer(success, failed), **_said(by, reason)}
+
+    async def work(database: Database) -> OpenCall:
+        found = _meant(await open_calls(database, TaskId(task_id)), step=step, call=call)
+        if isinstance(found, str):
+            await find_task(database, TaskId(task_id))
+            raise NotAllowed(f"task {task_id!r}: {found}")
+        message = Message(event_type=AGENT_RESULT, payload=answer, step=found.step, call=found.call)
+        await control.tell(database, message, Selection(task_ids=(TaskId(task_id),)))
+        await notify(database, Notice.RUNNABLE, Notice.CONTROL)
+        return found
+
+    found = with_database(work)
+    if as_json:
+        print_json({"task_id": task_id, "doing": "resolving", "call": found})
+    else:
+        console().print(f"resolving call {found.step}/{found.call} of agent {found.agent}")
+
+
+def selection(ids: Sequence[str] | None, filters: Sequence[str] | None) -> Selection:
+    """What the command line means; raises `BadParameter` where it can't be understood."""
+    if bool(ids) == bool(filters):
+        raise typer.BadParameter("give the tasks' ids, or --filter", param_hint="ID...")
+    if ids:
+        return Selection(task_ids=tuple(dict.fromkeys(TaskId(task_id) for task_id in ids)))
+    found = Selection(statuses=control.UNFINISHED)
+    for clause in (c for text in filters or () for c in text.split(",")):
+        name, equals, value = clause.partition("=")
+        if not equals or not value:
+            raise _bad_filter(clause)
+        found = _narrowed(found, name.strip(), value.strip())
+    return found
+
+
+def _narrowed(found: Selection, name: str, value: str) -> Selection:
+    match name:
+        case "status":
+            if value not in control.UNFINISHED:
+                words = ", ".join(control.UNFINISHED)
+                raise typer.BadParameter(
+                    f"status {value!r}: only tasks that are not over can be told anything: {words}",
+                    param_hint="--filter",
+                )
+            return replace(found, statuses=(TaskStatus(value),))
+        case "tenant":
+            return replace(found, tenant=value)
+        case "agent":
+            return replace(found, agent=value)
+        case "older":
+            return replace(found, older_than=moment(value, option="--filter"))
+        case "text":
+            return replace(found, text=value)
+        case _:
+            raise _bad_filter(name)
+
+
+def _bad_filter(text: str) -> typer.BadParameter:
+    return typer.BadParameter(
+        f"{text!r} is no filter; known are status=, tenant=, agent=, older=, text=",
+        param_hint="--filter",
+    )
+
+
+def _said(by: str | None, reason: str) -> JsonObject:
+    who = _user() if by is None else by
+    return {name: text for name, text in (("reason", reason), ("by", who)) if text}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""  # a container's user may have no name
+
+
+def _answer(success: str | None, failed: str | None) -> JsonObject:
+    if (success is None) == (failed is None):
+        raise typer.BadParameter("give --success or --failed", param_hint="--success")
+    if success is None:
+        return {"status": "error", "error_message": failed}
+    try:
+        output = orjson.loads(success)
+    except orjson.JSONDecodeError as error:
+        raise typer.BadParameter(f"is not JSON: {error}", param_hint="--success") from error
+    if not isinstance(output, dict):
+        raise typer.BadParameter("expected an object, such as {}", param_hint="--success")
+    return {"status": "success", "output": output}
+
+
+def _meant(found: Sequence[OpenCall], *, step: int, call: int | None) -> OpenCall | str:
+    """The call, or why there is none."""
+    of_step = [c for c in found if c.step == Seq(step) and call in (None, c.call)]
+    if len(of_step) == 1:
+        return of_step[0]
+    which = ", ".join(f"{c.step}/{c.call} of {c.agent}" for c in found)
+    if not of_step:
+        number = f"{step}" if call is None else f"{step}/{call}"
+        return f"no call {number} is open; open are: {which or 'none'}"
+    return f"several calls of step {step} are open, say which with --call: {which}"
+
+
+def _command(
+    event_type: str, meant: Selection, payload: JsonObject, *, yes: bool, as_json: bool
+) -> None:
+    counted = None
+    if meant.task_ids is None:
+        counted = with_database(lambda database: control.count(database, meant))
+        if counted.tasks and not yes:
+            _confirm(DOING[event_type], counted)
+    message = Message(event_type=event_type, payload=payload)
+    told = with_database(lambda database: _tell(database, message, meant, counted))
+    _show(DOING[event_type], told, meant, as_json=as_json)
+
+
+def _confirm(doing: str, counted: Count) -> None:
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            f"{counted.tasks} tasks match, and there is no terminal to ask at: add --yes",
+            param_hint="--filter",
+        )
+    typer.confirm(f"{doing} {counted.tasks} tasks?", abort=True, err=True)
+
+
+async def _tell(
+    database: Database, message: Message, meant: Selection, counted: Count | None
+) -> list[Told]:
+    if counted is not None and counted.tasks == 0:
+        return []
+    upto = None if counted is None else counted.last
+    told = await control.tell(database, message, meant, upto=upto)
+    await notify(database, Notice.RUNNABLE, Notice.CONTROL)
+    return told
+
+
+def _show(doing: str, told: Sequence[Told], meant: Selection, *, as_json: bool) -> None:
+    done = [one for one in told if one.is_told]
+    errors = [
+        *(f"task {o.task_id!r} is {o.was}: it is over already" for o in told if not o.is_told),
+        *(str(no_such_task(task_id)) for task_id in control.missing(told, meant)),
+    ]
+    if as_json:
+        tasks = [{"task_id": one.task_id, "was": one.was} for one in done]
+        print_json({"doing": doing, "tasks": tasks, "errors": errors})
+    elif meant.task_ids is not None:
+        for one in done:
+            console().print(f"{doing} task {one.task_id} (it was {one.was})")
+    else:
+        note(f"{doing} {len(done)} tasks")
+    complain("\n".join(errors))
+    if errors:
+        raise typer.Exit(1)

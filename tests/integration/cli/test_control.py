@@ -1,0 +1,137 @@
+"""`orchestrator tasks cancel|pause|resume|resolve` as a person or a script calls them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from orchestrator.domain.call import CallStatus
+from orchestrator.domain.ids import AgentId, Seq
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.step import CallFinished
+from orchestrator.domain.task import TaskStatus
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.journal import Rest
+from tests.integration.cli.command import called, told
+from tests.integration.store.journaled import Journal
+from tests.unit.engine.journals import delegated
+
+ASKED = CallFinished(
+    step=Seq(2),
+    call=1,
+    agent=AgentId("mail"),
+    status=CallStatus.ACCEPTED,
+    error="a person: whether call 2/1 of agent 'mail' took effect is unknown",
+)
+
+
+@pytest_asyncio.fixture
+async def journal(database_url: str) -> AsyncIterator[Journal]:
+    database = Database(DatabaseOptions(url=database_url, pool_size=2))
+    await database.open()
+    yield Journal(database)
+    await database.close()
+
+
+@pytest.fixture
+def environ(database_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": database_url}
+
+
+async def waiting(journal: Journal, task_id: str, *agents: str) -> None:
+    task = await journal.accept(task_id)
+    assert task is not None
+    rest = Rest(status=TaskStatus.WAITING, reason="a person")
+    await journal.write(task, (delegated(*(agents or ("mail",))), None), (ASKED, None), rest=rest)
+
+
+async def inbox(journal: Journal) -> list[tuple[str, JsonObject]]:
+    rows = await journal.database.fetch(
+        "SELECT event_type, payload FROM inbox WHERE seq IS NULL ORDER BY id"
+    )
+    return [(r["event_type"], r["payload"]) for r in rows]
+
+
+async def test_named_tasks_are_cancelled_and_the_others_told_of(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await waiting(journal, "a")
+    done = await called(
+        environ, "tasks", "cancel", "a", "nobody", "--reason", "typo", "--by", "ops"
+    )
+    assert done.returncode == 1
+    assert done.stdout == "cancelling task a (it was waiting)\n"
+    assert "error: there is no task 'nobody'" in done.stderr
+    assert await inbox(journal) == [("cancel", {"reason": "typo", "by": "ops"})]
+
+
+async def test_many_are_told_only_when_it_was_confirmed(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await waiting(journal, "a")
+    await waiting(journal, "b", "crm")
+    flags = ("--filter", "status=waiting,agent=crm", "--by", "")
+    refused = await called(environ, "tasks", "pause", *flags)
+    assert refused.returncode == 2
+    assert "1 tasks match" in refused.stderr
+    assert await inbox(journal) == []
+    answer = await told(environ, "tasks", "pause", *flags, "--yes")
+    assert answer == {
+        "doing": "pausing",
+        "tasks": [{"task_id": "b", "was": "waiting"}],
+        "errors": [],
+    }
+    assert await inbox(journal) == [("pause", {})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "give the tasks' ids, or --filter"),
+        (("a", "--filter", "status=waiting"), "give the tasks' ids, or --filter"),
+        (("--filter", "state=waiting"), "known are status="),
+        (("--filter", "waiting"), "known are status="),
+        (("--filter", "status=failed"), "only tasks that are not over"),
+        (("--filter", "older=yesterday"), "is no time"),
+    ],
+)
+async def test_a_selection_that_means_nothing_is_refused(
+    environ: dict[str, str], arguments: tuple[str, ...], says: str
+) -> None:
+    done = await called(environ, "tasks", "resume", *arguments)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+
+
+async def test_a_call_whose_outcome_nobody_knows_is_shown_and_resolved(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await waiting(journal, "a")
+    text = (await called(environ, "tasks", "show", "a")).stdout
+    assert "Idempotency-Key a/2/1: a person: whether call 2/1 of agent 'mail'" in text
+    (call,) = (await told(environ, "tasks", "show", "a"))["open_calls"]
+    assert (call["step"], call["call"], call["key"]) == (2, 1, "a/2/1")
+    flags = ("--success", '{"sent": "yes"}', "--by", "ops", "--reason", "I asked them")
+    await told(environ, "tasks", "resolve", "a", "--step", "2", *flags)
+    answer = {"status": "success", "output": {"sent": "yes"}, "by": "ops", "reason": "I asked them"}
+    assert await inbox(journal) == [("agent_result", answer)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("a", "--step", "3", "--failed", "no"), 1, "no call 3 is open; open are: 2/1 of mail"),
+        (("a", "--step", "2", "--failed", "no"), 1, "several calls of step 2 are open"),
+        (("nobody", "--step", "2", "--failed", "no"), 1, "there is no task 'nobody'"),
+        (("a", "--step", "2"), 2, "give --success or --failed"),
+        (("a", "--step", "2", "--success", "[]"), 2, "expected an object"),
+    ],
+)
+async def test_a_resolution_that_answers_nothing_is_refused(
+    journal: Journal, environ: dict[str, str], arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    await waiting(journal, "a", "mail", "crm")
+    done = await called(environ, "tasks", "resolve", *arguments)
+    assert done.returncode == code
+    assert says in " ".join(done.stderr.replace("│", " ").split())
+    assert await inbox(journal) == []
