@@ -17,21 +17,24 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.catalogue import CachedCatalogue
 from orchestrator.agents.http import agent_http_client, model_http_client
-from orchestrator.agents.limits import LimitedCaller
 from orchestrator.agents.registry import add_folder, load_agents
 from orchestrator.agents.router import Callers
+from orchestrator.agents.targets import Targets
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.ingest import Engine as IntakeEngine
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
+from orchestrator.domain.agent import Limits
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
+from orchestrator.engine.clock import Clock
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.gated import GatedPlanner
 from orchestrator.planners.planner import Planner, PromptShown
 from orchestrator.store import migrations
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
@@ -161,7 +164,7 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
         catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
         wiring = _Wiring(catalogue)
         planner = overrides.planner or await _open_planner(
-            stack, options, overrides, catalogue=catalogue, may_send=wiring.may_send
+            stack, options, overrides, catalogue=catalogue, wiring=wiring
         )
         yield await _wire(
             stack, database, options, planner=planner, catalogue=catalogue, wiring=wiring
@@ -174,17 +177,20 @@ async def _open_planner(
     overrides: Overrides,
     *,
     catalogue: CachedCatalogue,
-    may_send: Callable[[], bool],
+    wiring: "_Wiring",
 ) -> Planner:
-    client = model_http_client(timeout_seconds=options.model.timeout_seconds, may_send=may_send)
+    model = options.model
+    client = model_http_client(timeout_seconds=model.timeout_seconds, may_send=wiring.may_send)
     stack.push_async_callback(client.aclose)
-    return AgenticPlanner(
-        build_model(options.model, client=client),
+    planner = AgenticPlanner(
+        build_model(model, client=client),
         catalogue=catalogue,
-        model_options=options.model,
+        model_options=model,
         options=options.agentic,
         on_turn=overrides.on_turn,
     )
+    limits = Limits(concurrency=model.concurrency, rate_per_second=model.rate_per_second)
+    return GatedPlanner(planner, wiring.targets.model(model.model, limits))
 
 
 async def _wire(
@@ -205,9 +211,11 @@ async def _wire(
         options.engine,
         Outside(
             planner=planner,
-            caller=LimitedCaller(Callers({"http": http})),
+            caller=Callers({"http": http}),
             agents=catalogue.agents,
             journaled=wiring.journaled,
+            clock=wiring.clock,
+            targets=wiring.targets,
         ),
     )
     relay = Relay(
@@ -238,9 +246,11 @@ async def _wire(
 
 
 class _Wiring:
-    """Wake-ups between parts that may not see each other."""
+    """What parts share that may not see each other: wake-ups, the time, who may be called."""
 
     def __init__(self, catalogue: CachedCatalogue) -> None:
+        self.clock = Clock()
+        self.targets = Targets(seconds=self.clock.seconds)
         self._catalogue = catalogue
         self._worker: Worker | None = None
         self._relay: Relay | None = None
@@ -283,6 +293,7 @@ class _Wiring:
                 self._worker.attend()
             case Notice.AGENTS:
                 self._catalogue.invalidate()
+                self._worker.agents_changed()
 
 
 async def patiently(what: str, action: Callable[[], Awaitable[T]]) -> T:

@@ -4,6 +4,7 @@ No client follows redirects, keeps cookies, retries, or takes a proxy or credent
 environment.
 """
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -19,6 +20,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import AgentFailed
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -29,6 +31,9 @@ TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     aiohttp.ClientError,
 )
 """What a client of this module raises where no answer came, for libraries that use it as theirs."""
+
+_UNAVAILABLE = frozenset({502, 503, 504, 529})
+_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 # Uvicorn closes idle connections after 5 s. A POST on a connection that is just being closed fails
 # and must not be sent again unasked, so we are always the first to close.
@@ -203,18 +208,44 @@ def agent_errors(agent_id: str) -> Iterator[None]:
             retryable=False,
         ) from error
     except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+        was_connected = not is_unconnected(error)
         raise AgentFailed(
-            f"the connection to agent {agent_id!r} failed: {_text(error)}", retryable=True
+            f"the connection to agent {agent_id!r} failed: {_text(error)}",
+            retryable=True,
+            was_sent=was_connected,
+            fault=Fault.FAILED if was_connected else Fault.UNAVAILABLE,
         ) from error
+
+
+def is_unconnected(error: BaseException | None) -> bool:
+    """Whether no connection came about, so that surely nothing was sent.
+
+    The class of httpx does not say it: the transport makes a connection that was cut a
+    `ConnectTimeout` too.
+    """
+    while error is not None:
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+            return True
+        error = error.__cause__
+    return False
+
+
+def status_fault(status: int, *, has_retry_after: bool) -> Fault | None:
+    """What a status says about the server; None where it did its part."""
+    if status == 429 or (status == 503 and has_retry_after):
+        return Fault.LIMITED
+    if status in _UNAVAILABLE:
+        return Fault.UNAVAILABLE
+    return Fault.FAILED if status >= 500 else None
 
 
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     """What a `Retry-After` header asks for, in seconds or as a date; None where it can't be read.
 
-    `now` is aware; a date that has passed gives 0.
+    `now` is aware; a date that has passed gives 0. Fractions are no standard, but some send them.
     """
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
+    if _SECONDS.fullmatch(text):
         return float(text)
     try:
         at = parsedate_to_datetime(text)

@@ -1,17 +1,13 @@
-"""Each agent's own share of a worker: so many calls at once, so many a second.
-
-A slow agent fills its own bulkhead and no other. Waiting for a slot counts against the call's
-deadline, and ends in a retryable error, so that a task never waits for longer than it asked for.
-"""
+"""So many calls at once, so many a second, and when those who find no room look again."""
 
 import asyncio
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
-from orchestrator.agents.agent import Caller, CallRequest
-from orchestrator.domain.agent import Agent, Limits
-from orchestrator.domain.call import CallResult, CallStatus
+from orchestrator.domain.agent import Limits
+
+LONGEST_TURN_SECONDS = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,92 +30,43 @@ class Pace:
         return max(0.0, self._next_at - now)
 
 
-class _Gate:
-    """One agent's slots and pace; made anew when its limits change."""
+@dataclass(slots=True)
+class Turns:
+    """When each of those who found no room looks again: one after the other, not all at once."""
+
+    _last_at: float = float("-inf")
+
+    def next_seconds(self, now: float, *, first: float, apart: float) -> float:
+        """The wait of one more, `first` at least; bounded, so that a wrong guess is soon mended."""
+        at = max(now + first, self._last_at + apart)
+        self._last_at = min(at, now + max(first, LONGEST_TURN_SECONDS))
+        return self._last_at - now
+
+
+class Gate:
+    """One target's slots and pace; made anew when its limits change."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.slots = asyncio.Semaphore(limits.concurrency)
+        self._slots = asyncio.Semaphore(limits.concurrency)
         rate = limits.rate_per_second
         self.pace = None if rate is None else Pace(interval_seconds=1 / rate)
 
-
-class LimitedCaller:
-    """Holds `limits.concurrency` and `limits.rate_per_second` of each agent, in this process."""
-
-    def __init__(self, caller: Caller, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._caller = caller
-        self._clock = clock
-        # One entry an agent, so as small as the catalogue.
-        self._gates: dict[tuple[str, str], _Gate] = {}
-
-    async def call(self, request: CallRequest) -> CallResult:
-        gate = self._gate(request.agent)
-        admitted = await self._admitted(request, gate=gate)
-        if admitted is None:
-            return _busy(
-                request,
-                why=f"all {gate.limits.concurrency} slots stayed taken "
-                f"for {request.timeout_seconds:g} s",
-            )
+    @asynccontextmanager
+    async def slot(self, *, wait_seconds: float) -> AsyncIterator[bool]:
+        """A slot while the block runs; false where none came free in time."""
+        is_mine = await self._take(wait_seconds)
         try:
-            return await self._paced(admitted, gate=gate)
+            yield is_mine
         finally:
-            gate.slots.release()
+            if is_mine:
+                self._slots.release()
 
-    async def _admitted(self, request: CallRequest, *, gate: _Gate) -> CallRequest | None:
-        """The request with the time that is left when it has its slot; None if it got none."""
-        if not gate.slots.locked():
-            await gate.slots.acquire()
-            return request
-        started = self._clock()
+    async def _take(self, wait_seconds: float) -> bool:
+        if not self._slots.locked():
+            return await self._slots.acquire()
         try:
-            async with asyncio.timeout(request.timeout_seconds):
-                await gate.slots.acquire()
+            async with asyncio.timeout(wait_seconds):
+                return await self._slots.acquire()
         except TimeoutError:
-            return None
-        left = request.timeout_seconds - (self._clock() - started)
-        return replace(request, timeout_seconds=left)
-
-    async def status(self, request: CallRequest) -> CallResult | None:
-        return await self._caller.status(request)
-
-    async def cancel(self, request: CallRequest) -> bool:
-        return await self._caller.cancel(request)
-
-    async def _paced(self, request: CallRequest, *, gate: _Gate) -> CallResult:
-        if gate.pace is None:
-            return await self._caller.call(request)
-        now = self._clock()
-        delay = gate.pace.reserve(now, at_most_seconds=request.timeout_seconds)
-        if delay is None:
-            wait = gate.pace.delay_seconds(now)
-            rate = gate.limits.rate_per_second
-            return _busy(
-                request,
-                why=f"its {rate:g} calls a second are taken for the next {wait:.1f} s",
-                retry_after_seconds=wait,
-            )
-        if delay > 0:
-            await asyncio.sleep(delay)
-        left = request.timeout_seconds - delay
-        return await self._caller.call(replace(request, timeout_seconds=left))
-
-    def _gate(self, agent: Agent) -> _Gate:
-        key = (agent.tenant, agent.id)
-        gate = self._gates.get(key)
-        if gate is None or gate.limits != agent.limits:
-            gate = self._gates[key] = _Gate(agent.limits)
-        return gate
-
-
-def _busy(
-    request: CallRequest, *, why: str, retry_after_seconds: float | None = None
-) -> CallResult:
-    return CallResult(
-        status=CallStatus.ERROR,
-        error=f"agent {request.agent.id!r} is busy: {why}",
-        retryable=True,
-        retry_after_seconds=retry_after_seconds,
-        was_sent=False,
-    )
+            return False

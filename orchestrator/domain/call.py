@@ -35,6 +35,20 @@ class CallStatus(StrEnum):
         return self not in (CallStatus.ACCEPTED, CallStatus.UNKNOWN)
 
 
+class Fault(StrEnum):
+    """What a failed call says about whoever was called, whatever it means for the task.
+
+    An answer that can't be used, or a refusal (4xx), is none: the other side is there.
+    """
+
+    UNAVAILABLE = "unavailable"
+    """Nobody there: no connection, or a 502, 503, 504 or 529 in its place."""
+    FAILED = "failed"
+    """It broke: any other 5xx, a time-out, a connection that was cut."""
+    LIMITED = "limited"
+    """It is there and has enough: 429, or 503 with the time to come back."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallResult:
     """What an agent answered, or why it did not."""
@@ -49,3 +63,4 @@ class CallResult:
     """False where the call surely never left this process, so that it can't have had an effect."""
     usage: JsonObject | None = None
     duration_ms: int = 0
+    fault: Fault | None = None

@@ -15,6 +15,7 @@ OrchestratorError
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
 │   └── AgentFailed
+├── NotNow                     nobody: the call was not made, and is made later
 ├── StoreError                 PostgreSQL
 │   ├── StoreUnavailable       nobody: it is tried again
 │   └── StoreRejected          a value that PostgreSQL refuses
@@ -23,6 +24,8 @@ OrchestratorError
 """
 
 from typing import ClassVar
+
+from orchestrator.domain.call import Fault
 
 
 class OrchestratorError(Exception):
@@ -98,17 +101,23 @@ class PeerError(OrchestratorError):
     """A call to a model or an agent failed.
 
     `retryable` says whether the same call may succeed later; `retry_after_seconds` is the peer's
-    own wish, when it said one.
+    own wish, when it said one; `fault` what it says about the peer.
     """
 
     code = "peer"
 
     def __init__(
-        self, text: str, *, retryable: bool, retry_after_seconds: float | None = None
+        self,
+        text: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        fault: Fault | None = None,
     ) -> None:
         super().__init__(text)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
+        self.fault = fault
 
 
 class ModelFailed(PeerError):
@@ -132,9 +141,27 @@ class AgentFailed(PeerError):
         retryable: bool,
         retry_after_seconds: float | None = None,
         was_sent: bool = True,
+        fault: Fault | None = None,
     ) -> None:
-        super().__init__(text, retryable=retryable, retry_after_seconds=retry_after_seconds)
+        super().__init__(
+            text, retryable=retryable, retry_after_seconds=retry_after_seconds, fault=fault
+        )
         self.was_sent = was_sent
+
+
+class NotNow(OrchestratorError):
+    """An agent or a model can't be called for `seconds`; nothing was sent, and no try is spent.
+
+    `cause` is a word of `domain.step.CallParked`, `target` who can't be called.
+    """
+
+    code = "not_now"
+
+    def __init__(self, text: str, *, target: str, cause: str, seconds: float) -> None:
+        super().__init__(text)
+        self.target = target
+        self.cause = cause
+        self.seconds = seconds
 
 
 class StoreError(OrchestratorError):

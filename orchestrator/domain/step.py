@@ -100,6 +100,27 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallParked:
+    """A model or an agent could not be called now; nothing was sent and no try is spent.
+
+    Journaled once for each cause between two tries. It is a note for people: whoever takes the task
+    up looks again, whatever `until` says.
+    """
+
+    kind: ClassVar[str] = "call_parked"
+    step: Seq | None = None
+    """The decision whose call it is; null where it is the model's turn."""
+    call: int | None = None
+    agent: AgentId | None = None
+    target: str
+    """`agent/{tenant}/{id}` or `model/{name}`."""
+    cause: str
+    """`paused`, `breaker_open`, `limited`, `busy`, `rate` or `retry_budget`."""
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rested:
     """The task gave its worker back and waits."""
 
@@ -154,6 +175,7 @@ StepBody = (
     | CallStarted
     | CallFinished
     | AttemptFailed
+    | CallParked
     | Rested
     | Completed
     | Failed
@@ -183,6 +205,7 @@ _ADAPTERS: dict[str, TypeAdapter[StepBody]] = {
         CallStarted,
         CallFinished,
         AttemptFailed,
+        CallParked,
         Rested,
         Completed,
         Failed,

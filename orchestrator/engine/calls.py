@@ -3,19 +3,22 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 
 from orchestrator.agents.agent import Caller, CallRequest
+from orchestrator.agents.target import Target
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.call import CallResult, CallStatus
+from orchestrator.domain.call import CallResult, CallStatus, Fault
 from orchestrator.domain.context import collected
+from orchestrator.domain.errors import NotNow
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import AttemptFailed, CallFinished
+from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
@@ -28,12 +31,15 @@ TELL_SECONDS = 0.5
 log = get_logger(__name__)
 verbose = get_logger(VERBOSE_LOGGER)
 
+NOBODYS_FAULT = (Fault.UNAVAILABLE, Fault.LIMITED)
+"""Whatever was asked for, it would not have been answered; other faults may be the input's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What is to be journaled of one attempt."""
 
-    body: CallFinished | AttemptFailed
+    body: CallFinished | AttemptFailed | CallParked
     change: JsonObject | None = None
 
 
@@ -44,32 +50,69 @@ class Calls:
         self,
         *,
         caller: Caller,
+        targets: Targets,
         lease: Lease,
         options: EngineOptions,
         now: Callable[[], datetime],
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._caller = caller
+        self._targets = targets
         self._lease = lease
         self._options = options
         self._now = now
         self._jitter = jitter
 
-    async def make(self, due: DueCall, snapshot: Snapshot, agent: Agent | None) -> Outcome:
-        """Makes the call, or asks what became of it where it can't be made twice."""
+    async def make(
+        self,
+        due: DueCall,
+        snapshot: Snapshot,
+        agent: Agent | None,
+        *,
+        announce: Callable[[], Awaitable[bool]],
+    ) -> Outcome | None:
+        """Makes the call, or asks what became of it where it can't be made twice.
+
+        `announce` is told directly before it goes out, and says whether it still may; None where
+        it may not.
+        """
         if agent is None:
             return _finished(due, _error(f"there is no agent {due.call.agent!r} any more"))
-        request = self._request(due, snapshot, agent)
         await self._lease.held()
         if agent.effects == "at_most_once" and due.was_started:
-            return self._resolved(due, agent, await self._caller.status(request))
-        result = await self._caller.call(request)
+            return await self._ask_after(due, snapshot, agent)
+        return await self._send(due, snapshot, agent, announce)
+
+    async def _send(
+        self,
+        due: DueCall,
+        snapshot: Snapshot,
+        agent: Agent,
+        announce: Callable[[], Awaitable[bool]],
+    ) -> Outcome | None:
+        target = self._targets.agent(agent)
+        try:
+            async with target.entered(is_retry=due.attempt > 1) as entry:
+                if not await announce():
+                    return None
+                # Made here, for the deadline in it: until now the call may have waited.
+                result = await self._caller.call(self._request(due, snapshot, agent))
+                if result.was_sent or result.fault is not None:
+                    entry.report(
+                        result.fault, error=result.error, wish_seconds=result.retry_after_seconds
+                    )
+        except NotNow as refused:
+            return self._parked(due, refused)
         _tell(due, result)
-        if result.status is CallStatus.ERROR and result.retryable:
-            if agent.effects == "at_most_once" and result.was_sent:
-                return self._resolved(due, agent, await self._caller.status(request))
-            return self._failed(due, result)
-        return self._outcome(due, agent, result)
+        if result.status is not CallStatus.ERROR or not result.retryable:
+            return self._outcome(due, agent, result)
+        if agent.effects == "at_most_once" and result.was_sent:
+            return await self._ask_after(due, snapshot, agent)
+        return self._later(due, result, target)
+
+    async def _ask_after(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> Outcome:
+        request = self._request(due, snapshot, agent)
+        return self._resolved(due, agent, await self._caller.status(request))
 
     async def abandon(self, due: DueCall, snapshot: Snapshot, agent: Agent | None) -> CallFinished:
         """The call ends without a result; an agent that wants to be told so is told, once."""
@@ -89,6 +132,26 @@ class Calls:
             error="the task ended before its answer: it may have had its effect"
             + ("; the agent was told" if is_told else ""),
             attempt=due.attempt,
+        )
+
+    def _later(self, due: DueCall, result: CallResult, target: Target) -> Outcome:
+        """A try that failed; where nobody could have answered it, none is spent."""
+        refused = target.not_now() if result.fault in NOBODYS_FAULT and target.holds_back else None
+        return self._failed(due, result) if refused is None else self._parked(due, refused)
+
+    def _parked(self, due: DueCall, refused: NotNow) -> Outcome:
+        body = replace(
+            self.parked_turn(refused), step=due.step, call=due.call.number, agent=due.call.agent
+        )
+        return Outcome(body=body)
+
+    def parked_turn(self, refused: NotNow) -> CallParked:
+        """What is journaled of a turn that the model can't be asked for now."""
+        return CallParked(
+            target=refused.target,
+            cause=refused.cause,
+            reason=str(refused),
+            until=self._now() + timedelta(seconds=refused.seconds),
         )
 
     def _request(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> CallRequest:
@@ -118,6 +181,7 @@ class Calls:
             due.attempt,
             now=self._now(),
             retry_after_seconds=result.retry_after_seconds,
+            is_limited=result.fault is Fault.LIMITED,
             random=self._jitter,
         )
         if retry_at is None:

@@ -16,6 +16,7 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
     AttemptFailed,
     CallFinished,
+    CallParked,
     CallStarted,
     Cancelled,
     Completed,
@@ -26,6 +27,7 @@ from orchestrator.domain.step import (
     Step,
 )
 from orchestrator.engine.options import TaskLimits
+from orchestrator.engine.parked import NONE_PARKED, Parked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ class Sleep:
     waiting_for: str
     until: datetime | None
     is_paused: bool = False
+    parked_for: tuple[str, ...] = ()
+    """Agents and models that can't be called now: when they can, that is the time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +105,7 @@ class _CallState:
     was_started: bool = False
     is_accepted: bool = False
     accepted_until: datetime | None = None
+    parked: CallParked | None = None
     note: str = ""
     is_unknown: bool = False
     """It was abandoned: `unknown` stands in the journal as its result."""
@@ -111,19 +116,19 @@ class _CallState:
         )
 
 
-def next_move(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Move:
-    """The one move that follows from the journal, the clock and the limits."""
+def next_move(
+    snapshot: Snapshot, *, now: datetime, limits: TaskLimits, parked: Parked = NONE_PARKED
+) -> Move:
+    """The one move that follows from journal, clock, limits, and what can't be called now."""
     over = _over(snapshot, now=now, limits=limits)
     if over is not None:
         return _wind_up(snapshot, over)
     if _is_paused(snapshot):
         return Sleep(waiting_for="a resume event", until=ends_at(snapshot, limits), is_paused=True)
-    move = _carry_on(snapshot, now=now)
+    move = _carry_on(snapshot, now=now, parked=parked)
     if isinstance(move, Sleep):
         ends = ends_at(snapshot, limits)
-        return Sleep(
-            waiting_for=move.waiting_for, until=min(move.until, ends) if move.until else ends
-        )
+        return replace(move, until=min(move.until, ends) if move.until else ends)
     return move
 
 
@@ -190,8 +195,10 @@ def _exceeded(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Faile
     began = run[0].at if run and run[0].at is not None else task.created_at
     if now >= began + limits.max_age:
         return Failed(code="limit", reason=f"not done within {limits.max_age}")
-    if len(run) >= limits.max_steps:
-        return Failed(code="limit", reason=f"{len(run)} steps, the limit is {limits.max_steps}")
+    # What an outage adds is no work of the task.
+    steps = sum(not isinstance(step.body, CallParked | CallStarted) for step in run)
+    if steps >= limits.max_steps:
+        return Failed(code="limit", reason=f"{steps} steps, the limit is {limits.max_steps}")
     budget = limits.max_tokens if task.budget_tokens is None else task.budget_tokens
     if snapshot.tokens >= budget:
         return Failed(code="limit", reason=f"{snapshot.tokens} tokens used, the budget is {budget}")
@@ -213,13 +220,13 @@ def _is_paused(snapshot: Snapshot) -> bool:
     return False
 
 
-def _carry_on(snapshot: Snapshot, *, now: datetime) -> Move:
+def _carry_on(snapshot: Snapshot, *, now: datetime, parked: Parked) -> Move:
     decided, after = _last_decision(snapshot)
     decision = decided.body.decision if decided and isinstance(decided.body, Decided) else None
     match decision:
         case Delegate():
             assert decided is not None
-            move = _outstanding(decided.seq, decision, after, now=now)
+            move = _outstanding(decided.seq, decision, after, now=now, parked=parked)
             if move is not None:
                 return move
         case Wait() if not snapshot.context.is_complete and not _was_woken(after):
@@ -230,7 +237,7 @@ def _carry_on(snapshot: Snapshot, *, now: datetime) -> Move:
             pass
     if snapshot.context.is_complete:
         return Finish(outcome=Completed(result=_result(snapshot), by="rule"))
-    return _ask(after, now=now)
+    return _ask(after, now=now, held=parked.get(None))
 
 
 def _result(snapshot: Snapshot) -> JsonObject:
@@ -266,7 +273,7 @@ def _was_woken(after: tuple[Step, ...]) -> bool:
     )
 
 
-def _ask(after: tuple[Step, ...], *, now: datetime) -> Move:
+def _ask(after: tuple[Step, ...], *, now: datetime, held: CallParked | None) -> Move:
     """The planner's turn; model failures since the last decision (or retry) delay it."""
     failures: list[AttemptFailed] = []
     for step in after:
@@ -276,20 +283,26 @@ def _ask(after: tuple[Step, ...], *, now: datetime) -> Move:
             failures.append(step.body)
     if failures and failures[-1].retry_at > now:
         return Sleep(waiting_for="another try of the model", until=failures[-1].retry_at)
+    if held is not None and held.until > now:
+        return Sleep(waiting_for=held.reason, until=held.until, parked_for=(held.target,))
     return Ask(attempt=len(failures) + 1)
 
 
 def _outstanding(
-    seq: Seq, decision: Delegate, after: tuple[Step, ...], *, now: datetime
+    seq: Seq, decision: Delegate, after: tuple[Step, ...], *, now: datetime, parked: Parked
 ) -> Move | None:
     """What is left of a decision's calls; None when each has its result."""
-    states = _call_states(seq, decision, after)
+    states = [
+        replace(state, parked=held) if held is not None and held.until > now else state
+        for state in _call_states(seq, decision, after)
+        for held in (parked.get((seq, state.call.number)),)
+    ]
     if not states:
         return None
     due = tuple(
         s.due(seq)
         for s in states
-        if not s.is_accepted and (s.retry_at is None or s.retry_at <= now)
+        if not s.is_accepted and s.parked is None and (s.retry_at is None or s.retry_at <= now)
     )
     if due:
         return MakeCalls(calls=due)
@@ -298,8 +311,18 @@ def _outstanding(
     )
     if late:
         return GiveUp(calls=late)
-    times = [t for s in states if (t := s.accepted_until or s.retry_at) is not None]
-    return Sleep(waiting_for=_waits_for(states), until=min(times) if times else None)
+    times = [t for s in states if (t := _look_at(s)) is not None]
+    return Sleep(
+        waiting_for=_waits_for(states),
+        until=min(times) if times else None,
+        parked_for=tuple(sorted({s.parked.target for s in states if s.parked is not None})),
+    )
+
+
+def _look_at(state: _CallState) -> datetime | None:
+    if state.parked is not None and not state.is_accepted:
+        return state.parked.until
+    return state.accepted_until or state.retry_at
 
 
 def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[_CallState]:
@@ -335,6 +358,9 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
             case CallStarted(step=s, call=n) if s == seq and n in states:
                 before = states[n]
                 states[n] = _CallState(call=before.call, attempts=before.attempts, was_started=True)
+            case CallParked(step=s, call=n) if s == seq and n in states:
+                # Of what must not go out twice it is only journaled where it did not go out at all.
+                states[n] = replace(states[n], was_started=False)
             case Retried():
                 states = {
                     n: replace(s, attempts=0, retry_at=None, is_unknown=False)
@@ -347,6 +373,7 @@ def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[
 
 def _waits_for(states: list[_CallState]) -> str:
     notes = [s.note for s in states if s.note]
+    notes += sorted({s.parked.reason for s in states if s.parked is not None})
     if notes:
         return "; ".join(notes)
     accepted = [s.call.agent for s in states if s.is_accepted]

@@ -12,16 +12,19 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
-from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.errors import ModelFailed, NotNow
 from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT, InboxMessage
 from orchestrator.domain.ids import AgentId, Seq, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
     AttemptFailed,
+    CallParked,
     CallStarted,
     Cancelled,
     Completed,
@@ -52,6 +55,7 @@ from orchestrator.engine.moves import (
     next_move,
 )
 from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.parked import was_told
 from orchestrator.engine.record import Record
 from orchestrator.engine.under_way import Bell, under_way
 from orchestrator.planners.planner import Planner
@@ -60,6 +64,8 @@ from orchestrator.store.journal import Rest
 from orchestrator.telemetry.logs import get_logger
 
 MAX_REASON_CHARACTERS = 500
+OPENED_CAUSES = frozenset({"paused", "breaker_open", "limited"})
+"""What ends at a moment that nobody knows; the other causes gave each call a time of its own."""
 
 log = get_logger(__name__)
 
@@ -81,6 +87,8 @@ class Tools:
     now: Callable[[], datetime]
     rested: Callable[[datetime | None], None]
     """Told of each rest, with the time at which the task has to be looked at again."""
+    parked: Callable[[Sequence[str]], None]
+    """Told, after the rest, for which agents and models a task waits."""
 
 
 class Runner:
@@ -91,9 +99,13 @@ class Runner:
         self._unapplied = loaded.inbox
         self._tools = tools
         self._bell = Bell()
+        self._reading = asyncio.Lock()
+        """Messages are read by one at a time, or they would be applied twice."""
         self._loaded_seq = loaded.snapshot.seq
         self._made: set[tuple[Seq, int]] = set()
         """Calls of which this runner may have sent something."""
+        self._parked: dict[tuple[Seq, int] | None, CallParked] = {}
+        """What could not be called; until the rest that follows."""
 
     def ring(self) -> None:
         """There may be a message that can't wait."""
@@ -119,7 +131,8 @@ class Runner:
 
     def _next_move(self) -> Move:
         limits = self._tools.options.limits
-        return next_move(self._record.snapshot, now=self._tools.now(), limits=limits)
+        now, snapshot = self._tools.now(), self._record.snapshot
+        return next_move(snapshot, now=now, limits=limits, parked=self._parked)
 
     async def _carry_out(self, move: Move) -> TaskStatus | None:
         """Does it; answers the task's status where it came to rest."""
@@ -188,6 +201,9 @@ class Runner:
             said = turn.result()
         except ModelFailed as error:
             return await self._model_failed(error, attempt)
+        except NotNow as refused:
+            self._park(self._tools.calls.parked_turn(refused))
+            return None
         decided = self._record.next(decided_by(said), change=turn_change(said))
         log.debug("decision", step=decided.seq, type=said.decision.type, tokens=said.usage.total)
         return await self._follow(said, decided)
@@ -239,6 +255,7 @@ class Runner:
                 attempt,
                 now=self._tools.now(),
                 retry_after_seconds=error.retry_after_seconds,
+                is_limited=error.fault is Fault.LIMITED,
                 random=random.random,
             )
         if retry_at is None:
@@ -255,11 +272,7 @@ class Runner:
 
     async def _make(self, due: Sequence[DueCall]) -> None:
         agents = await self._agents()
-        await self._announce(due, agents)
-        if any(m.event_type == CANCEL for m in self._unapplied):
-            return
         works = {(d.step, d.call.number): self._make_one(d, agents.get(d.call.agent)) for d in due}
-        self._made.update(works)
         async with under_way(works) as calls:
             await self._attend(calls)
 
@@ -268,7 +281,8 @@ class Runner:
         while running := [call for call in calls.values() if not call.done()]:
             await self._bell.during(running, seconds=self._seconds_left())
             if self._bell.is_rung:
-                await self._hear()
+                async with self._reading:
+                    await self._hear()
                 for key in finished_calls(self._record.snapshot).intersection(calls):
                     calls[key].cancel()  # its answer came another way
                 if is_over(self._next_move()):
@@ -278,21 +292,34 @@ class Runner:
             _raise_first(calls.values())
         _raise_first(calls.values())
 
-    async def _announce(self, due: Sequence[DueCall], agents: dict[AgentId, Agent]) -> None:
-        """Journals the calls that must never go out twice before any of them goes out."""
-        once = [
-            CallStarted(step=d.step, call=d.call.number, agent=d.call.agent)
-            for d in due
-            if not d.was_started
-            and d.call.agent in agents
-            and agents[d.call.agent].effects == "at_most_once"
-        ]
-        if once:
-            await self._commit([self._record.next(b, ahead=n) for n, b in enumerate(once, 1)])
-
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
-        outcome = await self._tools.calls.make(due, self._record.snapshot, agent)
-        self._record.add(outcome.body, change=outcome.change)
+        announce = partial(self._announce, due, agent)
+        outcome = await self._tools.calls.make(due, self._record.snapshot, agent, announce=announce)
+        if outcome is None:
+            return
+        if isinstance(outcome.body, CallParked):
+            self._park(outcome.body)
+        else:
+            self._record.add(outcome.body, change=outcome.change)
+
+    async def _announce(self, due: DueCall, agent: Agent | None) -> bool:
+        """Journals a call that must never go out twice, before it does; whether it still may."""
+        if agent is not None and agent.effects == "at_most_once":
+            body = CallStarted(step=due.step, call=due.call.number, agent=due.call.agent)
+            async with self._reading:
+                await self._commit([self._record.next(body)])
+            if any(m.event_type == CANCEL for m in self._unapplied):
+                self._bell.ring()
+                return False
+        self._made.add((due.step, due.call.number))
+        return True
+
+    def _park(self, body: CallParked) -> None:
+        key = None if body.step is None or body.call is None else (body.step, body.call)
+        self._parked[key] = body
+        # A look that found nothing new leaves no second step that says the same.
+        if not was_told(self._record.snapshot.steps, body):
+            self._record.add(body, change={"current_state": f"parked: {body.reason}"})
 
     async def _abandon(self, left: Sequence[DueCall]) -> None:
         """Journals the calls that the task ends without; what is known not to be sent, as such."""
@@ -317,15 +344,22 @@ class Runner:
         steps: list[Step] = []
         body = Rested(waiting_for=sleep.waiting_for, until=sleep.until)
         history = self._record.snapshot.steps
-        # A look that found nothing new leaves no second step that says the same.
-        if not history or history[-1].body != body:
+        # A look that found nothing new leaves no second step that says the same, and what is parked
+        # has said it already.
+        if not sleep.parked_for and (not history or history[-1].body != body):
             change: JsonObject = {"current_state": f"waiting for {sleep.waiting_for}"}
             # A paused task's state says already who paused it, and why.
             shown = None if sleep.is_paused else change
             steps.append(self._record.next(body, change=shown))
-        rest = Rest(status=TaskStatus.WAITING, run_at=sleep.until, reason=sleep.waiting_for)
+        rest = Rest(
+            status=TaskStatus.WAITING,
+            run_at=sleep.until,
+            reason=sleep.waiting_for,
+            parked_for=sleep.parked_for,
+        )
         written = await self._record.commit(steps, rest=rest)
         self._tools.rested(self._tools.now() if written.status.is_due else sleep.until)
+        self._tools.parked([p.target for p in self._parked.values() if p.cause in OPENED_CAUSES])
         return written.status
 
     async def _end(

@@ -4,15 +4,17 @@
 `StoreUnavailable`; whether it took effect is then unknown, and asking again must be harmless.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
+from orchestrator.domain.json import JsonObject
 from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
+from orchestrator.store.targets import PauseRow
 
 
 class TaskStore(Protocol):
@@ -65,5 +67,17 @@ class UpkeepStore(Protocol):
     async def backlog(self) -> tuple[int, float]: ...
 
 
-class Store(TaskStore, MemberStore, UpkeepStore, Protocol):
+class TargetStore(Protocol):
+    """Who may be called: operators' pauses, and what waits for them to end."""
+
+    async def pauses(self) -> list[PauseRow]: ...
+
+    async def wake_parked(self, names: Sequence[str], *, limit: int) -> int: ...
+
+    async def put_agent_states(
+        self, worker: WorkerId, states: Mapping[str, JsonObject]
+    ) -> None: ...
+
+
+class Store(TaskStore, MemberStore, UpkeepStore, TargetStore, Protocol):
     """All that one worker needs."""

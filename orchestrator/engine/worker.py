@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from orchestrator.agents.agent import Caller
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.event import InboxMessage
@@ -20,6 +21,7 @@ from orchestrator.engine.lease import Lease
 from orchestrator.engine.maintenance import Maintenance
 from orchestrator.engine.membership import Membership
 from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.parking import Parking
 from orchestrator.engine.patience import patiently
 from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
@@ -53,6 +55,8 @@ class Outside:
     journaled: Callable[[], None]
     """Called after each commit: there is something for Kafka."""
     clock: Clock = field(default_factory=Clock)
+    targets: Targets | None = None
+    """Shared with whoever else makes calls; the worker's own where there is none."""
 
 
 class Worker:
@@ -68,21 +72,12 @@ class Worker:
         """The last look stopped for want of room: there may be more that is runnable."""
         self._is_draining = False
         self._journal = Journal(self._write, written=outside.journaled)
-        tools = Tools(
-            planner=outside.planner,
-            agents=lambda tenant: patiently(lambda: outside.agents(tenant)),
-            calls=Calls(
-                caller=outside.caller, lease=self.lease, options=options, now=self._clock.now
-            ),
-            journal=self._journal,
-            lease=self.lease,
-            options=options,
-            unread=self._unread,
-            now=self._clock.now,
-            rested=self._rested,
+        targets = outside.targets or Targets(seconds=self._clock.seconds)
+        self._parking = Parking(
+            store, targets, clock=self._clock, worker=lambda: self.id, woken=self.wake
         )
         self._running = Running(
-            tools,
+            self._tools(outside, targets),
             load=self._load,
             give_back=self._give_back,
             capacity=options.concurrency,
@@ -103,6 +98,26 @@ class Worker:
             held=lambda: (self.running, self.room()),
         )
         self._maintenance = Maintenance(store, options)
+
+    def _tools(self, outside: Outside, targets: Targets) -> Tools:
+        return Tools(
+            planner=outside.planner,
+            agents=lambda tenant: patiently(lambda: outside.agents(tenant)),
+            calls=Calls(
+                caller=outside.caller,
+                targets=targets,
+                lease=self.lease,
+                options=self._options,
+                now=self._clock.now,
+            ),
+            journal=self._journal,
+            lease=self.lease,
+            options=self._options,
+            unread=self._unread,
+            now=self._clock.now,
+            rested=self._rested,
+            parked=self._parking.rested,
+        )
 
     @property
     def id(self) -> WorkerId:
@@ -142,8 +157,13 @@ class Worker:
         """There may be messages that can't wait for running tasks."""
         self._attention.wake()
 
+    def agents_changed(self) -> None:
+        """An operator may have paused or resumed an agent or the model."""
+        self._parking.hear()
+
     async def open(self) -> None:
         await self._membership.join()
+        await self._parking.load()
 
     async def run(self) -> None:
         """Works until cancelled."""
@@ -154,6 +174,7 @@ class Worker:
             group.create_task(self._claim_loop(), name="claims")
             group.create_task(self._attention.run(), name="attention")
             group.create_task(self._maintenance.run(), name="maintenance")
+            group.create_task(self._parking.run(), name="parking")
             group.create_task(self._reconcile_loop(), name="reconcile")
 
     async def drain(self, grace: timedelta) -> None:

@@ -161,6 +161,8 @@ def _model(v: Variables) -> ModelOptions:
         timeout_seconds=v.orchestrator_model_timeout_seconds,
         temperature=v.orchestrator_model_temperature,
         max_output_tokens=v.orchestrator_model_max_output_tokens,
+        concurrency=v.orchestrator_model_concurrency,
+        rate_per_second=v.orchestrator_model_rate_per_second,
     )
 
 

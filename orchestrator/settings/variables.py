@@ -121,6 +121,10 @@ class Variables(BaseModel):
         float | None, Field(ge=0, le=2, description="a number from 0 to 2")
     ] = None
     orchestrator_model_max_output_tokens: Count | None = None
+    orchestrator_model_concurrency: Count = MODEL.concurrency
+    orchestrator_model_rate_per_second: Annotated[
+        float | None, Field(gt=0, le=1e6, description="a number above 0")
+    ] = None
     orchestrator_model_max_attempts: Count = ENGINE.model_retry.max_attempts
     orchestrator_model_max_agent_tools: Count = AGENTIC.max_agent_tools
 

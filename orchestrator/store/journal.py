@@ -27,6 +27,8 @@ class Rest:
     """When to look again; None: when an event comes."""
     reason: str | None = None
     """For people: what it waits for, or why it failed."""
+    parked_for: tuple[str, ...] = ()
+    """The agents and models that it waits for (`store.targets` wakes it)."""
     dead_letters: str | None = None
     """The topic that gets the task's own message, because nobody goes on with the task."""
 
@@ -63,8 +65,9 @@ JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
                          $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[],
-                         $19::text[])
-    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters)
+                         $19::text[], $20::text[])
+    AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters,
+         parked_for)
 ), locked AS MATERIALIZED (
     SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
@@ -113,6 +116,7 @@ UPDATE tasks t SET
         WHEN o.status = 'waiting' AND t.wake > o.seen THEN now()
         ELSE coalesce(o.run_at, 'infinity') END,
     reason = CASE WHEN o.status IS NULL THEN t.reason ELSE o.reason END,
+    parked_for = CASE WHEN o.status IS NULL THEN t.parked_for ELSE o.parked_for::jsonb END,
     owner = CASE WHEN o.status IS NULL THEN t.owner END,
     finished_at = CASE
         WHEN o.status IN ('completed', 'failed', 'cancelled') THEN now()
@@ -171,5 +175,6 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [seq for _, _, seq in applied],
         [e.seq - len(e.steps) for e in entries],
         [r.dead_letters if r else None for r in rests],
+        [orjson.dumps(r.parked_for).decode() if r and r.parked_for else None for r in rests],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

@@ -3,16 +3,18 @@
 It holds no state. What a method promises is said at the function that it calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
-from orchestrator.store import claims, outbox, workers
+from orchestrator.domain.json import JsonObject
+from orchestrator.store import claims, outbox, targets, workers
 from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written, journal
+from orchestrator.store.targets import PauseRow
 
 
 class PostgresStore:
@@ -81,3 +83,14 @@ class PostgresStore:
 
     async def backlog(self) -> tuple[int, float]:
         return await outbox.backlog(self._database)
+
+    # Who may be called
+
+    async def pauses(self) -> list[PauseRow]:
+        return await targets.pauses(self._database)
+
+    async def wake_parked(self, names: Sequence[str], *, limit: int) -> int:
+        return await targets.wake_parked(self._database, names, limit=limit)
+
+    async def put_agent_states(self, worker: WorkerId, states: Mapping[str, JsonObject]) -> None:
+        await targets.put_states(self._database, worker, states)

@@ -58,6 +58,7 @@ tasks = Table(
     Column("created_at", _time, nullable=False, server_default=_now),
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("finished_at", _time),
+    Column("parked_for", JSONB),
     UniqueConstraint("task_id", name="tasks_task_id_key"),
     postgresql_with={
         "fillfactor": 70,
@@ -81,6 +82,7 @@ Index(
     postgresql_where=text("status IN ('ready', 'waiting') AND run_at = 'infinity'"),
 )
 Index("tasks_running", tasks.c.owner, postgresql_where=text("status = 'running'"))
+Index("tasks_parked", tasks.c.id, postgresql_where=text("parked_for IS NOT NULL"))
 Index("tasks_expected", tasks.c.run_at, postgresql_where=text("status = 'expected'"))
 
 steps = Table(
@@ -179,4 +181,25 @@ agents = Table(
     Column("created_at", _time, nullable=False, server_default=_now),
     Column("updated_at", _time, nullable=False, server_default=_now),
     PrimaryKeyConstraint("tenant", "id", name="agents_pkey"),
+)
+
+# What an operator put on hold: an agent or a model, by the name that calls are parked for.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("at", _time, nullable=False, server_default=_now),
+)
+
+# What each worker thinks of those whom it calls. For people: nothing is decided by it.
+agent_states = Table(
+    "agent_states",
+    metadata,
+    Column("worker", BigInteger, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", JSONB, nullable=False),
+    Column("updated_at", _time, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("worker", "target", name="agent_states_pkey"),
 )

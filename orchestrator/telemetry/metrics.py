@@ -34,6 +34,20 @@ TOOL_SECONDS = Histogram(
     buckets=OPERATION_SECONDS,
 )
 
+# Whom calls go to: agents as `agent/{tenant}/{id}`, models as `model/{name}`.
+
+BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
+BREAKER_STATE = Gauge(
+    "orchestrator_breaker_state", "0 closed, 1 half open, 2 open: no calls go out", ["target"]
+)
+CALLS_PARKED = Counter(
+    "orchestrator_calls_parked_total", "Calls that could not go out and wait", ["target", "cause"]
+)
+CALLS_IN_FLIGHT = Gauge("orchestrator_calls_in_flight", "Calls under way", ["target"])
+RETRIES_LEFT = Gauge(
+    "orchestrator_retry_budget_left", "Second tries that may go out this minute", ["target"]
+)
+
 # Intake.
 
 MESSAGES = Counter(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from orchestrator.agents.agent import Caller
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import StoreUnavailable
@@ -150,6 +151,7 @@ async def start_worker(
     planner: Planner,
     caller: Caller,
     agents: Sequence[Agent] = AGENTS,
+    targets: Targets | None = None,
     **options: Any,
 ) -> RunningWorker:
     """To be ended with `kill` or `stop`; `options` are fields of `EngineOptions`."""
@@ -160,7 +162,9 @@ async def start_worker(
     worker = Worker(
         PostgresStore(database),
         engine_options(**options),
-        Outside(planner=planner, caller=caller, agents=known, journaled=lambda: None),
+        Outside(
+            planner=planner, caller=caller, agents=known, journaled=lambda: None, targets=targets
+        ),
     )
     await worker.open()
     return RunningWorker(worker=worker, running=asyncio.create_task(worker.run(), name="worker"))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.agents.bodies import parse_json
-from orchestrator.agents.http import retry_after_seconds
+from orchestrator.agents.http import retry_after_seconds, status_fault
 from orchestrator.agents.schemas import path_text, violations
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
@@ -89,6 +89,7 @@ def refusal(
         f"agent {agent.id!r} answered HTTP {status}{hint}{f': {said}' if said else ''}",
         retryable=retryable,
         retry_after_seconds=wait if retryable else None,
+        fault=status_fault(status, has_retry_after=wait is not None),
     )
 
 

@@ -25,7 +25,7 @@ from orchestrator.agents.callers.http_request import (
 )
 from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
 from orchestrator.agents.schemas import violations
-from orchestrator.domain.call import CallResult, CallStatus
+from orchestrator.domain.call import CallResult, CallStatus, Fault
 from orchestrator.domain.errors import AgentFailed
 
 # Enough for the words of an error; the rest of an error page is not read.
@@ -120,7 +120,9 @@ class HttpCaller:
                     return await exchange(request)
         except TimeoutError as error:
             raise AgentFailed(
-                f"agent {agent_id!r} did not answer within {seconds:g} s", retryable=True
+                f"agent {agent_id!r} did not answer within {seconds:g} s",
+                retryable=True,
+                fault=Fault.FAILED,
             ) from error
 
     async def _execute(self, request: CallRequest) -> CallResult:
@@ -208,6 +210,7 @@ def _error_result(error: AgentFailed) -> CallResult:
         retryable=error.retryable,
         retry_after_seconds=error.retry_after_seconds,
         was_sent=error.was_sent,
+        fault=error.fault,
     )
 
 

@@ -30,7 +30,13 @@ from openai import (
     PermissionDeniedError,
 )
 
-from orchestrator.agents.http import TRANSPORT_ERRORS, retry_after_seconds
+from orchestrator.agents.http import (
+    TRANSPORT_ERRORS,
+    is_unconnected,
+    retry_after_seconds,
+    status_fault,
+)
+from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.planners.agentic.options import ModelOptions
 
@@ -77,10 +83,12 @@ _EXPLAINED: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
     """The product's error for `error`; its text names the model and never holds the API key."""
     text = f"model {options.model!r}: {_explanation(error, options)}"
+    wish = _wish(error)
     return ModelFailed(
         _without(options.api_key, text),
         retryable=_is_retryable(error),
-        retry_after_seconds=_wish(error),
+        retry_after_seconds=wish,
+        fault=_fault(error, has_retry_after=wish is not None),
     )
 
 
@@ -133,6 +141,16 @@ def _is_retryable(error: Exception) -> bool:
     if status is not None:
         return status in _RETRYABLE_STATUS or status >= 500
     return isinstance(error, (*_NOT_REACHED, APIConnectionError, json.JSONDecodeError))
+
+
+def _fault(error: Exception, *, has_retry_after: bool) -> Fault | None:
+    status = _status(error)
+    if status is not None:
+        return status_fault(status, has_retry_after=has_retry_after)
+    if is_unconnected(error):
+        return Fault.UNAVAILABLE
+    is_silent = isinstance(error, (*_NOT_REACHED, APIConnectionError, ModelTimeoutError))
+    return Fault.FAILED if is_silent else None
 
 
 def _responses(error: BaseException | None) -> Iterator[Any]:

@@ -19,6 +19,10 @@ class ModelOptions:
     temperature: float | None = None
     """None leaves it to the provider; some models refuse any value."""
     max_output_tokens: int | None = None
+    concurrency: int = 200
+    """Turns at once in one worker process."""
+    rate_per_second: float | None = None
+    """Turns of one worker process; None for any."""
 
     def __post_init__(self) -> None:
         provider, colon, name = self.model.partition(":")

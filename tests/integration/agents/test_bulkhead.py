@@ -1,12 +1,12 @@
-"""The whole way of a call as a worker makes it: router, limits and HTTP, against a real server."""
+"""The whole way of a call as a worker makes it: gate, router and HTTP, against a real server."""
 
 import asyncio
 from dataclasses import replace
 
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client
-from orchestrator.agents.limits import LimitedCaller
 from orchestrator.agents.router import Callers
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Limits
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.ids import Seq
@@ -17,10 +17,15 @@ from tests.fakes.callers import CRM, call_request
 async def test_an_agent_never_sees_more_calls_at_once_than_it_allows() -> None:
     slow = Behaviour(body=ok().body, delay_seconds=0.01)
     async with running_agent(slow) as peer, agent_http_client() as client:
-        caller = LimitedCaller(Callers({"http": HttpCaller(client, environ={})}))
+        caller = Callers({"http": HttpCaller(client, environ={})})
         agent = replace(CRM, endpoint=peer.url, limits=Limits(concurrency=3))
-        results = await asyncio.gather(
-            *(caller.call(call_request(agent=agent, step=Seq(n))) for n in range(30))
-        )
-        assert {result.status for result in results} == {CallStatus.SUCCESS}
+        target = Targets().agent(agent)
+
+        async def call(number: int) -> CallStatus:
+            async with target.entered(is_retry=False) as entry:
+                result = await caller.call(call_request(agent=agent, step=Seq(number)))
+                entry.report(result.fault)
+                return result.status
+
+        assert set(await asyncio.gather(*(call(n) for n in range(30)))) == {CallStatus.SUCCESS}
         assert (peer.max_concurrent, peer.effects.total()) == (3, 30)

@@ -1,148 +1,9 @@
-"""Bulkheads and pacing: who waits, for how long, and what it is told."""
+"""Pace, slots and turns: who waits, and for how long."""
 
 import asyncio
-from dataclasses import replace
 
-import pytest
-
-from orchestrator.agents.agent import CallRequest
-from orchestrator.agents.limits import LimitedCaller, Pace
+from orchestrator.agents.limits import LONGEST_TURN_SECONDS, Gate, Pace, Turns
 from orchestrator.domain.agent import Limits
-from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.ids import AgentId
-from tests.fakes.callers import CRM, call_request
-
-
-class HeldCaller:
-    """Calls end when they are released; the requests that came this far are kept."""
-
-    def __init__(self) -> None:
-        self.requests: list[CallRequest] = []
-        self.released = asyncio.Event()
-
-    async def call(self, request: CallRequest) -> CallResult:
-        self.requests.append(request)
-        await self.released.wait()
-        return CallResult(status=CallStatus.SUCCESS)
-
-    async def cancel(self, request: CallRequest) -> bool:
-        raise AssertionError("nothing is cancelled here")
-
-    async def status(self, request: CallRequest) -> CallResult | None:
-        return None
-
-
-def limited_to(**limits: float) -> CallRequest:
-    return call_request(agent=replace(CRM, limits=Limits(**limits)))  # type: ignore[arg-type]
-
-
-async def until_waiting() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def test_no_more_calls_go_out_than_the_agent_allows() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    async with asyncio.TaskGroup() as group:
-        calls = [group.create_task(caller.call(limited_to(concurrency=2))) for _ in range(5)]
-        await until_waiting()
-        assert len(inner.requests) == 2
-        inner.released.set()
-    assert [call.result().status for call in calls] == ["success"] * 5
-
-
-async def test_another_agent_does_not_wait() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    request = limited_to(concurrency=1)
-    other = replace(request, agent=replace(request.agent, id=AgentId("accounts")))
-    async with asyncio.TaskGroup() as group:
-        for each in (request, request, other):
-            group.create_task(caller.call(each))
-        await until_waiting()
-        assert [r.agent.id for r in inner.requests] == ["crm", "accounts"]
-        inner.released.set()
-
-
-async def test_waiting_counts_against_the_deadline() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    first = asyncio.create_task(caller.call(limited_to(concurrency=1)))
-    await until_waiting()
-    result = await caller.call(replace(limited_to(concurrency=1), timeout_seconds=0.02))
-    assert (result.status, result.retryable) == (CallStatus.ERROR, True)
-    assert result.error == "agent 'crm' is busy: all 1 slots stayed taken for 0.02 s"
-    inner.released.set()
-    await first
-
-
-async def test_a_call_that_waited_has_less_time_left() -> None:
-    inner = HeldCaller()
-    now = 0.0
-    caller = LimitedCaller(inner, clock=lambda: now)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(2):
-            group.create_task(caller.call(limited_to(concurrency=1)))
-        await until_waiting()
-        now = 2.0
-        inner.released.set()
-    assert [request.timeout_seconds for request in inner.requests] == [5.0, 3.0]
-
-
-async def test_a_slot_comes_back_when_a_call_is_cancelled() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    first = asyncio.create_task(caller.call(limited_to(concurrency=1)))
-    await until_waiting()
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
-    inner.released.set()
-    assert (await caller.call(limited_to(concurrency=1))).status == CallStatus.SUCCESS
-
-
-async def test_changed_limits_hold_from_the_next_call() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(caller.call(limited_to(concurrency=1)))
-        await until_waiting()
-        group.create_task(caller.call(limited_to(concurrency=5)))
-        await until_waiting()
-        assert len(inner.requests) == 2
-        inner.released.set()
-
-
-async def test_a_rate_that_is_used_up_is_told_with_the_time_to_wait() -> None:
-    inner = HeldCaller()
-    inner.released.set()
-    caller = LimitedCaller(inner, clock=lambda: 0.0)
-    assert (await caller.call(limited_to(rate_per_second=0.1))).status == CallStatus.SUCCESS
-    result = await caller.call(limited_to(rate_per_second=0.1))
-    assert (
-        result.error == "agent 'crm' is busy: its 0.1 calls a second are taken for the next 10.0 s"
-    )
-    assert (result.retryable, result.retry_after_seconds) == (True, 10.0)
-
-
-async def test_a_call_waits_for_its_turn() -> None:
-    inner = HeldCaller()
-    inner.released.set()
-    caller = LimitedCaller(inner, clock=lambda: 0.0)
-    for _ in range(3):
-        assert (await caller.call(limited_to(rate_per_second=100))).status == CallStatus.SUCCESS
-    assert [r.timeout_seconds for r in inner.requests] == pytest.approx([5.0, 4.99, 4.98])
-
-
-async def test_asking_for_a_status_takes_no_slot() -> None:
-    inner = HeldCaller()
-    caller = LimitedCaller(inner)
-    first = asyncio.create_task(caller.call(limited_to(concurrency=1)))
-    await until_waiting()
-    assert await caller.status(limited_to(concurrency=1)) is None
-    inner.released.set()
-    await first
 
 
 def test_a_pace_spaces_calls_evenly() -> None:
@@ -157,3 +18,37 @@ def test_a_pace_reserves_nothing_for_who_would_wait_too_long() -> None:
     assert pace.reserve(0.0, at_most_seconds=1) is None
     assert pace.delay_seconds(0.0) == 2.0
     assert pace.reserve(1.0, at_most_seconds=1) == 1.0
+
+
+def test_who_found_no_room_comes_back_one_after_the_other() -> None:
+    turns = Turns()
+    assert [turns.next_seconds(0.0, first=2.0, apart=0.5) for _ in range(3)] == [2.0, 2.5, 3.0]
+    assert turns.next_seconds(100.0, first=2.0, apart=0.5) == 2.0
+
+
+def test_no_turn_is_farther_away_than_the_longest() -> None:
+    turns = Turns()
+    waits = [turns.next_seconds(0.0, first=1.0, apart=40.0) for _ in range(4)]
+    assert waits == [1.0, 41.0, LONGEST_TURN_SECONDS, LONGEST_TURN_SECONDS]
+    assert turns.next_seconds(0.0, first=300.0, apart=1.0) == 300.0
+
+
+async def test_a_slot_that_stays_taken_is_told_after_the_wait() -> None:
+    gate = Gate(Limits(concurrency=1))
+    async with gate.slot(wait_seconds=1) as first, gate.slot(wait_seconds=0.01) as second:
+        assert (first, second) == (True, False)
+    async with gate.slot(wait_seconds=0.01) as third:
+        assert third
+
+
+async def test_a_slot_that_comes_free_goes_to_who_waits() -> None:
+    gate, order = Gate(Limits(concurrency=1)), list[int]()
+
+    async def call(number: int) -> None:
+        async with gate.slot(wait_seconds=5) as is_mine:
+            assert is_mine
+            order.append(number)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(call(n) for n in range(5)))
+    assert order == [0, 1, 2, 3, 4]

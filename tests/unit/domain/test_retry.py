@@ -61,3 +61,18 @@ def test_a_failed_attempt_is_followed_by_the_next() -> None:
 def test_nothing_follows_the_last_attempt(attempt: int) -> None:
     at = POLICY.next_attempt_at(attempt, now=NOW, retry_after_seconds=1.0, random=lambda: 0.5)
     assert at is None
+
+
+@pytest.mark.parametrize("attempt", [-5, 0, 1025, 10**9])
+def test_no_attempt_is_too_absurd_for_a_delay(attempt: int) -> None:
+    delay = POLICY.delay_seconds(attempt, random=almost_one)
+    assert 0.0 <= delay <= 60.0
+
+
+@UNHURRIED
+@given(attempt=st.integers(1, 100), chance=chances)
+def test_a_peer_that_has_enough_is_left_alone_for_half_the_interval(
+    attempt: int, chance: float
+) -> None:
+    delay = POLICY.delay_seconds(attempt, is_limited=True, random=lambda: chance)
+    assert POLICY.ceiling_seconds(attempt) / 2 <= delay <= POLICY.ceiling_seconds(attempt)

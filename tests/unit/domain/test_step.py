@@ -27,6 +27,7 @@ from orchestrator.domain.step import (
     Accepted,
     AttemptFailed,
     CallFinished,
+    CallParked,
     CallStarted,
     Cancelled,
     Completed,
@@ -128,6 +129,20 @@ STORED: list[tuple[str, StepBody, str]] = [
         '"retry_at":"2030-01-02T03:04:05Z","duration_ms":9}',
     ),
     (
+        "call_parked",
+        CallParked(
+            step=Seq(2),
+            call=1,
+            agent=CRM,
+            target="agent/default/crm",
+            cause="paused",
+            reason="agent 'crm' is paused by kim",
+            until=AT,
+        ),
+        '{"step":2,"call":1,"agent":"crm","target":"agent/default/crm","cause":"paused",'
+        '"reason":"agent \'crm\' is paused by kim","until":"2030-01-02T03:04:05Z"}',
+    ),
+    (
         "waiting",
         Rested(waiting_for="an address", until=AT),
         '{"waiting_for":"an address","until":"2030-01-02T03:04:05Z"}',
@@ -164,6 +179,11 @@ LEAST: list[tuple[str, str, StepBody]] = [
         "attempt_failed",
         '{"attempt":1,"error":"e","retry_at":"2030-01-02T03:04:05Z"}',
         AttemptFailed(attempt=1, error="e", retry_at=AT),
+    ),
+    (
+        "call_parked",
+        '{"target":"model/m","cause":"busy","reason":"r","until":"2030-01-02T03:04:05Z"}',
+        CallParked(target="model/m", cause="busy", reason="r", until=AT),
     ),
     ("waiting", '{"waiting_for":"x"}', Rested(waiting_for="x")),
     ("completed", "{}", Completed()),

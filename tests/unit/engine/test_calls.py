@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from orchestrator.agents.agent import CallRequest
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Call, CallResult, CallStatus
 from orchestrator.domain.context import Context
@@ -85,7 +86,25 @@ def failure(error: str = "busy", *, retryable: bool = True, **more: Any) -> Call
 def calls_of(caller: FixedCaller) -> Calls:
     lease = Lease(timedelta(minutes=5))
     lease.renew(boot_seconds())
-    return Calls(caller=caller, lease=lease, options=OPTIONS, now=lambda: NOW, jitter=lambda: 0.5)
+    return Calls(
+        caller=caller,
+        targets=Targets(),
+        lease=lease,
+        options=OPTIONS,
+        now=lambda: NOW,
+        jitter=lambda: 0.5,
+    )
+
+
+async def silently() -> bool:
+    """Journals nothing."""
+    return True
+
+
+async def made(caller: FixedCaller, call: DueCall, agent: Agent) -> Outcome:
+    outcome = await calls_of(caller).make(call, snapshot(), agent, announce=silently)
+    assert outcome is not None
+    return outcome
 
 
 def snapshot(deadline: datetime | None = None) -> Snapshot:
@@ -107,12 +126,12 @@ def due(of: Agent = CRM, *, attempt: int = 1, was_started: bool = False) -> DueC
 
 async def outcome(answer: CallResult, **more: Any) -> Outcome:
     """Of a call that the CRM answers like this; `more` are arguments of `due`."""
-    return await calls_of(FixedCaller(answer)).make(due(**more), snapshot(), CRM)
+    return await made(FixedCaller(answer), due(**more), CRM)
 
 
 async def mailed(caller: FixedCaller, *, was_started: bool = False) -> Outcome:
     """Of a call of the agent whose effects can't be repeated."""
-    return await calls_of(caller).make(due(MAIL, was_started=was_started), snapshot(), MAIL)
+    return await made(caller, due(MAIL, was_started=was_started), MAIL)
 
 
 def finished(status: str, *, of: Agent = CRM, **more: Any) -> CallFinished:
@@ -180,6 +199,7 @@ async def test_a_retry_waits_for_as_long_as_the_agent_asked() -> None:
 
 async def test_an_error_without_words_says_so() -> None:
     body = (await outcome(CallResult(status=CallStatus.ERROR, retryable=True))).body
+    assert isinstance(body, AttemptFailed)
     assert body.error == "no reason given"
 
 
@@ -191,14 +211,14 @@ async def test_the_last_attempt_is_final() -> None:
 
 async def test_an_agent_that_is_gone_is_an_error_and_nothing_is_sent() -> None:
     caller = FixedCaller()
-    made = await calls_of(caller).make(due(), snapshot(), None)
-    assert made == Outcome(body=finished("error", error="there is no agent 'crm' any more"))
+    found = await calls_of(caller).make(due(), snapshot(), None, announce=silently)
+    assert found == Outcome(body=finished("error", error="there is no agent 'crm' any more"))
     assert caller.traffic == (0, 0)
 
 
 async def test_a_call_carries_where_it_comes_from() -> None:
     caller = FixedCaller()
-    await calls_of(caller).make(due(), snapshot(), CRM)
+    await calls_of(caller).make(due(), snapshot(), CRM, announce=silently)
     (request,) = caller.calls
     assert (request.task_id, request.step, request.call) == ("t-1", 3, 1)
     assert (request.input, request.epoch, request.agent) == ({"name": "ACME"}, 7, CRM)
@@ -213,14 +233,14 @@ async def test_a_call_may_not_take_longer_than_its_task(
 ) -> None:
     caller = FixedCaller()
     deadline = None if left_seconds is None else NOW + timedelta(seconds=left_seconds)
-    await calls_of(caller).make(due(), snapshot(deadline), CRM)
+    await calls_of(caller).make(due(), snapshot(deadline), CRM, announce=silently)
     assert caller.calls[0].timeout_seconds == timeout_seconds
 
 
 async def test_nothing_is_sent_while_the_lease_is_not_held() -> None:
     caller, lease = FixedCaller(), Lease(timedelta(minutes=5))
-    calls = Calls(caller=caller, lease=lease, options=OPTIONS, now=lambda: NOW)
-    making = asyncio.create_task(calls.make(due(), snapshot(), CRM))
+    calls = Calls(caller=caller, targets=Targets(), lease=lease, options=OPTIONS, now=lambda: NOW)
+    making = asyncio.create_task(calls.make(due(), snapshot(), CRM, announce=silently))
     for _ in range(5):
         await asyncio.sleep(0)
     assert caller.traffic == (0, 0)
@@ -266,7 +286,7 @@ async def test_a_call_that_was_begun_is_never_made_again() -> None:
 
 async def test_an_idempotent_agent_is_called_again_when_its_call_was_begun() -> None:
     caller = FixedCaller()
-    await calls_of(caller).make(due(was_started=True), snapshot(), CRM)
+    await calls_of(caller).make(due(was_started=True), snapshot(), CRM, announce=silently)
     assert caller.traffic == (1, 0)
 
 
@@ -290,8 +310,8 @@ async def test_an_error_that_stays_needs_no_question() -> None:
 
 async def test_an_agent_that_still_works_on_it_has_so_long() -> None:
     caller = FixedCaller(known=CallResult(status=CallStatus.ACCEPTED))
-    made = await mailed(caller, was_started=True)
-    assert made.body == finished("accepted", of=MAIL, until=NOW + timedelta(hours=2))
+    found = await mailed(caller, was_started=True)
+    assert found.body == finished("accepted", of=MAIL, until=NOW + timedelta(hours=2))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+from orchestrator.agents.targets import Targets
 from orchestrator.domain.errors import StoreUnavailable, UnreadableJournal
 from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.domain.task import TaskStatus
@@ -69,13 +70,20 @@ async def running(store: FakeStore, planner: ScriptedPlanner) -> AsyncIterator[R
     tools = Tools(
         planner=planner,
         agents=no_agents,
-        calls=Calls(caller=ScriptedCaller(), lease=lease, options=OPTIONS, now=lambda: NOW),
+        calls=Calls(
+            caller=ScriptedCaller(),
+            targets=Targets(),
+            lease=lease,
+            options=OPTIONS,
+            now=lambda: NOW,
+        ),
         journal=journal,
         lease=lease,
         options=OPTIONS,
         unread=nothing_unread,
         now=lambda: NOW,
         rested=lambda _: None,
+        parked=lambda _: None,
     )
     tasks = Running(
         tools, load=store.load, give_back=store.give_back, capacity=5, freed=lambda: None

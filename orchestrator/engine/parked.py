@@ -1,0 +1,38 @@
+"""What a task can't call now, and whether its journal says so already."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from orchestrator.domain.ids import Seq
+from orchestrator.domain.step import (
+    AttemptFailed,
+    CallParked,
+    CallStarted,
+    Decided,
+    Retried,
+    Step,
+)
+
+Parked = Mapping[tuple[Seq, int] | None, CallParked]
+"""What this runner found that it can't call now, by decision and call; None is the model.
+
+The journal does not say it: whoever takes a task up looks again, and what is looked at is memory.
+"""
+NONE_PARKED: Parked = MappingProxyType({})
+
+
+def was_told(steps: tuple[Step, ...], parked: CallParked) -> bool:
+    """Whether the journal says it already: same call, same cause, no try since then."""
+    for step in reversed(steps):
+        body = step.body
+        if isinstance(body, Decided | Retried):
+            return False
+        if not isinstance(body, CallParked | CallStarted | AttemptFailed):
+            continue
+        if (body.step, body.call) != (parked.step, parked.call):
+            continue
+        if not isinstance(body, CallParked):
+            return False
+        if body.cause == parked.cause:
+            return True
+    return False
