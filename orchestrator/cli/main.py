@@ -55,6 +55,7 @@ SUBCOMMANDS = {
         module="orchestrator.cli.invariants",
         help="Look whether everything holds that must hold.",
     ),
+    "db": Subcommand(module="orchestrator.cli.db", help="Delete old tasks."),
     "migrate": Subcommand(
         module="orchestrator.cli.migrate", help="Bring the database to this release's schema."
     ),

@@ -9,6 +9,16 @@ _AGO = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+def duration(text: str, *, option: str) -> timedelta:
+    """`90s`, `15m`, `2h`, `7d`."""
+    found = _AGO.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is no duration; expected one such as 15m, 2h, 7d", param_hint=option
+        )
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
 def moment(text: str | None, *, option: str) -> datetime | None:
     """`2026-01-31T12:00:00Z` (without a zone: UTC), or `90s`, `15m`, `2h`, `7d` ago; aware."""
     if text is None:

@@ -1,11 +1,11 @@
-"""What one worker does for all, and calmly: the journal's next month, a look at the invariants.
+"""What one worker does for all, and calmly: the journal's months, a look at the invariants.
 
 Nothing waits for it: if it never ran, tasks would go on as they are.
 """
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
@@ -17,6 +17,9 @@ from orchestrator.telemetry.logs import get_logger
 
 ROLE = "housekeeping"
 INTERVAL_SECONDS = 60.0
+PRUNE_SECONDS = 3600.0
+PAUSE_SECONDS = 0.2
+"""Between two deletes of a thousand tasks each."""
 
 log = get_logger(__name__)
 
@@ -34,10 +37,16 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Passes until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self.run_once, INTERVAL_SECONDS), name="look")
+            if self._options.keep_finished is not None:
+                group.create_task(self._repeat(self.prune, PRUNE_SECONDS), name="prune")
+
+    async def _repeat(self, action: Callable[[], Awaitable[object]], seconds: float) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS * random.uniform(0.8, 1.2))
+            await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
             try:
-                await self.run_once()
+                await action()
             except StoreUnavailable as error:
                 log.warning("housekeeping waits for PostgreSQL", error=str(error))
             except OrchestratorError as error:
@@ -57,6 +66,19 @@ class Housekeeping:
             log.info("a new month of the journal begins")
         await self._measure()
         return True
+
+    async def prune(self) -> retention.Pruned:
+        """Deletes what is over for long enough, in the months that ended by then."""
+        age = self._options.keep_finished
+        if age is None or not self._leads:
+            return retention.Pruned()
+        found = await retention.months(self._database, older_than=age, by_month=True)
+        gone = await retention.prune(
+            self._database, found, older_than=age, pause_seconds=PAUSE_SECONDS
+        )
+        if gone.tasks or gone.months:
+            log.info("old tasks are deleted", tasks=gone.tasks, months=list(gone.months))
+        return gone
 
     async def _measure(self) -> None:
         found = await invariants.check(

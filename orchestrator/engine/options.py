@@ -6,6 +6,9 @@ from datetime import timedelta
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.retry import RetryPolicy
 
+MIN_KEPT = timedelta(days=30)
+"""For so long a producer may send a message again, and be told apart from a new one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskLimits:
@@ -37,6 +40,8 @@ class EngineOptions:
     """Claims without a step after which a task is set aside."""
     dead_letters: str = "dead-letters"
     """The topic's name."""
+    keep_finished: timedelta | None = None
+    """How long tasks stay that are over, with all that is theirs; None: for ever."""
     limits: TaskLimits = TaskLimits()
     agent_retry: RetryPolicy = RetryPolicy()
     model_retry: RetryPolicy = RetryPolicy(max_attempts=8, base_seconds=1.0)
@@ -44,6 +49,11 @@ class EngineOptions:
     def __post_init__(self) -> None:
         if self.concurrency < 1:
             raise InvalidSettings(f"concurrency {self.concurrency} must be at least 1")
+        if self.keep_finished is not None and self.keep_finished < MIN_KEPT:
+            raise InvalidSettings(
+                f"finished tasks must be kept for {MIN_KEPT.days} days at least, not "
+                f"{self.keep_finished}: a message that comes again would be a new task"
+            )
         if self.lease < timedelta(seconds=1):
             raise InvalidSettings(f"lease {self.lease} must be at least one second")
 

@@ -167,6 +167,7 @@ def _model(v: Variables) -> ModelOptions:
 
 
 def _engine(v: Variables) -> EngineOptions:
+    kept = v.orchestrator_keep_finished_seconds
     return EngineOptions(
         # In a container the process id is always the same, so a restart finds its name again;
         # on a laptop it keeps two workers apart.
@@ -176,6 +177,7 @@ def _engine(v: Variables) -> EngineOptions:
         grace=timedelta(seconds=v.orchestrator_grace_seconds),
         async_result_timeout=timedelta(seconds=v.orchestrator_agent_result_timeout_seconds),
         dead_letters=v.orchestrator_topic_dead_letters,
+        keep_finished=None if kept is None else timedelta(seconds=kept),
         limits=TaskLimits(
             max_steps=v.orchestrator_max_steps,
             max_tokens=v.orchestrator_max_tokens,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
-from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.options import MIN_KEPT, EngineOptions
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
@@ -139,6 +139,14 @@ class Variables(BaseModel):
     orchestrator_max_steps: Count = ENGINE.limits.max_steps
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
+    orchestrator_keep_finished_seconds: Annotated[
+        float | None,
+        Field(
+            ge=MIN_KEPT.total_seconds(),
+            le=1e10,
+            description="a number of seconds of at least 2592000, which are 30 days",
+        ),
+    ] = None
     orchestrator_agents_dir: Text | None = None
     orchestrator_agent_max_attempts: Count = ENGINE.agent_retry.max_attempts
     orchestrator_agent_result_timeout_seconds: Seconds = ENGINE.async_result_timeout.total_seconds()
