@@ -75,7 +75,7 @@ Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
-PriorityName = Literal["high", "normal", "low"]
+PriorityName = Literal["critical", "high", "normal", "low"]
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
 
 _TEXT = f"a text of 1 to {MAX_ID} printable characters"
@@ -89,7 +89,7 @@ EXPECTED = {
     "event_data": _OBJECT,
     "kind": _NAME,
     "flow_id": "null (flows are not supported yet)",
-    "priority": "'high', 'normal' or 'low'",
+    "priority": "'critical', 'high', 'normal' or 'low'",
     "deadline": "a time with its offset (RFC 3339), like 2030-01-31T12:00:00Z",
     "budget_tokens": _POSITIVE,
     "tenant": _NAME,

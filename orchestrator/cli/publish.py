@@ -43,6 +43,7 @@ AT_ONCE = 500
 class Priority(StrEnum):
     """As a message names it."""
 
+    CRITICAL = "critical"
     HIGH = "high"
     NORMAL = "normal"
     LOW = "low"
@@ -87,7 +88,9 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
         typer.Option("--require", "-r", metavar="FIELD", help="To be collected; may be repeated."),
     ] = None,
     data: Data = None,
-    priority: Annotated[Priority | None, typer.Option(help="high, normal or low.")] = None,
+    priority: Annotated[
+        Priority | None, typer.Option(help="critical, high, normal or low.")
+    ] = None,
     deadline: Annotated[
         str | None, typer.Option(metavar="TIME", help="Such as 2030-01-31T12:00:00Z.")
     ] = None,

@@ -1,7 +1,7 @@
 """A task as the engine sees it: what a user asked for, and the states that it goes through."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
 from orchestrator.domain.ids import TaskId, TaskKey
@@ -49,7 +49,7 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
             TaskStatus.CANCELLED,
         }
     ),
-    TaskStatus.WAITING: frozenset({TaskStatus.READY, TaskStatus.RUNNING}),
+    TaskStatus.WAITING: frozenset({TaskStatus.READY, TaskStatus.RUNNING, TaskStatus.QUARANTINED}),
     # What a person may do to a task that failed: `orchestrator tasks retry`.
     TaskStatus.FAILED: frozenset({TaskStatus.READY}),
     TaskStatus.QUARANTINED: frozenset({TaskStatus.READY}),
@@ -60,11 +60,25 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
 
 
 class Priority(IntEnum):
-    """Stored in `tasks.priority`; the smaller is claimed first."""
+    """Stored in `tasks.priority`; the smaller has the greater head start."""
 
+    CRITICAL = -1
     HIGH = 0
     NORMAL = 1
     LOW = 2
+
+
+HEAD_START: dict[Priority, timedelta] = {
+    Priority.CRITICAL: timedelta(hours=1),
+    Priority.HIGH: timedelta(minutes=10),
+    Priority.NORMAL: timedelta(minutes=5),
+    Priority.LOW: timedelta(0),
+}
+"""A tenant's tasks are taken by due time, each as if it had been due this much earlier.
+
+So all grow older alike, and none starves: what is low comes before anything that became due an hour
+after it.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """How a worker works: its limits, its intervals and how long it may be silent."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.domain.errors import InvalidSettings
@@ -8,6 +9,7 @@ from orchestrator.domain.retry import RetryPolicy
 
 MIN_KEPT = timedelta(days=30)
 """For so long a producer may send a message again, and be told apart from a new one."""
+MIN_WEIGHT = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class EngineOptions:
     """How long an agent that answered 202 may take."""
     max_claims: int = 5
     """Claims without a step after which a task is set aside."""
+    tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    """How often a tenant gets a turn where tasks queue up, against 1 of those not named."""
     dead_letters: str = "dead-letters"
     """The topic's name."""
     keep_finished: timedelta | None = None
@@ -56,6 +60,12 @@ class EngineOptions:
             )
         if self.lease < timedelta(seconds=1):
             raise InvalidSettings(f"lease {self.lease} must be at least one second")
+        for tenant, weight in self.tenant_weights.items():
+            if not MIN_WEIGHT <= weight <= 1 / MIN_WEIGHT:
+                raise InvalidSettings(
+                    f"weight {weight:g} of tenant {tenant!r} must lie between {MIN_WEIGHT:g} "
+                    f"and {1 / MIN_WEIGHT:g}"
+                )
 
     @property
     def heartbeat(self) -> timedelta:

@@ -20,7 +20,11 @@ from orchestrator.store.targets import PauseRow
 class TaskStore(Protocol):
     """Who runs which task, and what becomes of it."""
 
-    async def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]: ...
+    async def wake_due(self) -> timedelta | None: ...
+
+    async def claim(
+        self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
+    ) -> list[Claimed]: ...
 
     async def load(
         self, worker: WorkerId, keys: Sequence[TaskKey]

@@ -129,7 +129,14 @@ class Worker:
         return len(self._running)
 
     def room(self) -> int:
-        """How many tasks ingest may claim for this worker right now."""
+        """How many tasks ingest may claim for this worker right now.
+
+        None while others wait their turn: else a flood of one tenant would take every place that
+        becomes free, in the order in which it comes.
+        """
+        return 0 if self._left_some else self._free()
+
+    def _free(self) -> int:
         if self._is_draining or not self.lease.is_held() or self.is_overloaded:
             return 0
         return self._running.room
@@ -147,6 +154,7 @@ class Worker:
         if ingested.woken:
             self.attend()
         if ingested.left_ready:
+            self._left_some = True
             self.wake()
 
     def wake(self) -> None:
@@ -201,11 +209,16 @@ class Worker:
 
     async def claim_once(self) -> int:
         """Takes what is runnable and has room; answers how many."""
-        room = self.room()
+        room = self._free()
         self._left_some = room == 0
         if room == 0:
             return 0
-        claimed = await self._store.claim(self.id, limit=room, max_claims=self._options.max_claims)
+        claimed = await self._store.claim(
+            self.id,
+            limit=room,
+            max_claims=self._options.max_claims,
+            weights=self._options.tenant_weights,
+        )
         self._left_some = len(claimed) == room
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
@@ -262,14 +275,19 @@ class Worker:
     async def _claim_loop(self) -> None:
         while True:
             self._wake.clear()
+            wait = self._options.poll.total_seconds() * random.uniform(0.75, 1.0)
             try:
-                await self.claim_once()
+                timer = await self._store.wake_due()
+                if timer is not None:
+                    wait = min(wait, timer.total_seconds())
+                if await self.claim_once() and not self._left_some:
+                    # A tenant's share of one claim is an estimate: there may be more.
+                    self.wake()
             except StoreUnavailable as error:
                 log.warning("claims wait for PostgreSQL", error=str(error))
             await asyncio.sleep(CLAIM_SECONDS)
-            poll = self._options.poll.total_seconds() * random.uniform(0.75, 1.0)
             try:
-                async with asyncio.timeout(poll):
+                async with asyncio.timeout(wait):
                     await self._wake.wait()
             except TimeoutError:
                 continue

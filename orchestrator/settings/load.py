@@ -166,6 +166,11 @@ def _model(v: Variables) -> ModelOptions:
     )
 
 
+def _weights(text: str) -> dict[str, float]:
+    pairs = (part.strip().rpartition("=") for part in text.split(",") if part)
+    return {tenant: float(weight) for tenant, _, weight in pairs}
+
+
 def _engine(v: Variables) -> EngineOptions:
     kept = v.orchestrator_keep_finished_seconds
     return EngineOptions(
@@ -173,6 +178,7 @@ def _engine(v: Variables) -> EngineOptions:
         # on a laptop it keeps two workers apart.
         worker_name=v.orchestrator_worker_name or f"{socket.gethostname()}-{os.getpid()}",
         concurrency=v.orchestrator_concurrency,
+        tenant_weights=_weights(v.orchestrator_tenant_weights or ""),
         lease=timedelta(seconds=v.orchestrator_lease_seconds),
         grace=timedelta(seconds=v.orchestrator_grace_seconds),
         async_result_timeout=timedelta(seconds=v.orchestrator_agent_result_timeout_seconds),

@@ -71,6 +71,13 @@ OnGap = Annotated[
     BeforeValidator(_lower),
     Field(description="stop or continue"),
 ]
+Weights = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*[^\s=,]+=\d+(\.\d+)?(\s*,\s*[^\s=,]+=\d+(\.\d+)?)*\s*$",
+        description="tenant=weight, several with commas between, such as acme=3,trial=0.5",
+    ),
+]
 ModelName = Annotated[
     str,
     Field(
@@ -136,6 +143,7 @@ class Variables(BaseModel):
     orchestrator_grace_seconds: Annotated[
         float, Field(ge=0, le=1e6, description="a number of seconds, 0 for none")
     ] = ENGINE.grace.total_seconds()
+    orchestrator_tenant_weights: Weights | None = None
     orchestrator_max_steps: Count = ENGINE.limits.max_steps
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()

@@ -1,8 +1,9 @@
 """T2 and T5: who runs which task. Every change of owner is a new epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.domain.context import Context
@@ -16,26 +17,68 @@ from orchestrator.domain.task import Task
 from orchestrator.store.database import Database, Row
 from orchestrator.store.ingest import Claimed
 
-# Taking four times as many candidates as are wanted is what lets a quiet tenant's task come before
-# a loud one's without reading the whole queue.
+# Each step of `queue` is one look into the index, for the next tenant that has anything ready: so
+# the cost grows with the tenants, never with their tasks. Then a lottery: from a tenant's ticket to
+# its next there is a random distance, the smaller the greater its weight; the smallest tickets win.
+# So turns are fair over any number of claims and workers, and nobody has to remember whose it was.
 CLAIM = """
-WITH candidate AS MATERIALIZED (
-    SELECT id, priority, tenant, run_at FROM tasks
-    WHERE status IN ('ready', 'waiting') AND run_at < 'infinity' AND run_at <= now()
-      AND claims < $3
-    ORDER BY priority, run_at LIMIT $2 * 4
-    FOR UPDATE SKIP LOCKED
-), chosen AS (
-    SELECT id FROM (
-        SELECT id, priority, run_at,
-               row_number() OVER (PARTITION BY priority, tenant ORDER BY run_at) AS turn
-        FROM candidate
-    ) ranked ORDER BY priority, turn, run_at LIMIT $2
+WITH RECURSIVE queue AS (
+    (SELECT tenant FROM tasks WHERE status = 'ready' ORDER BY tenant LIMIT 1)
+    UNION ALL
+    SELECT (SELECT t.tenant FROM tasks t WHERE t.status = 'ready' AND t.tenant > q.tenant
+            ORDER BY t.tenant LIMIT 1)
+    FROM queue q WHERE q.tenant IS NOT NULL
+), turn AS MATERIALIZED (
+    SELECT *, ceil(2 * $2::int * weight / sum(weight) OVER ())::bigint AS share
+    FROM (SELECT tenant, coalesce(w.weight, 1) AS weight,
+                 -ln(1 - random()) / coalesce(w.weight, 1) AS ticket
+          FROM queue LEFT JOIN unnest($4::text[], $5::float8[]) AS w(tenant, weight)
+              USING (tenant)
+          WHERE tenant IS NOT NULL
+          -- Of more tenants than tasks are wanted the last ones have no ticket that wins.
+          ORDER BY ticket LIMIT $2::int) drawn
+), candidate AS MATERIALIZED (
+    SELECT turn.*, first.id, first.run_at - p.head_start AS place
+    FROM turn CROSS JOIN (
+        VALUES (-1, interval '1 hour'), (0, interval '10 min'), (1, interval '5 min'),
+               (2, interval '0')
+    ) AS p(priority, head_start) CROSS JOIN LATERAL (
+        SELECT id, run_at FROM tasks t
+        WHERE t.status = 'ready' AND t.tenant = turn.tenant AND t.priority = p.priority
+          AND t.run_at <= now() AND t.claims < $3
+        ORDER BY t.tenant, t.priority, t.run_at LIMIT least($2::int, turn.share)
+        FOR UPDATE SKIP LOCKED
+    ) first
+), drawn AS (
+    SELECT id FROM candidate
+    ORDER BY ticket + coalesce(sum(-ln(1 - random()) / weight) OVER (
+        PARTITION BY tenant ORDER BY place, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+    LIMIT $2::int
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
                    reason = NULL, updated_at = now()
-FROM chosen c WHERE t.id = c.id
+WHERE t.id = ANY (ARRAY(SELECT id FROM drawn))
 RETURNING t.id, t.epoch
+"""
+
+# What waits for a time joins the queues when that has come, so that a claim has to look at queues
+# alone: there may be a million tasks of a thousand tenants that wait for something else.
+WAKE_DUE = """
+WITH due AS MATERIALIZED (
+    SELECT id FROM tasks WHERE status = 'waiting' AND run_at < 'infinity' AND run_at <= now()
+    ORDER BY run_at LIMIT 5000 FOR UPDATE SKIP LOCKED
+), woken AS (
+    UPDATE tasks t SET status = 'ready' WHERE t.id = ANY (ARRAY(SELECT id FROM due))
+)
+SELECT (SELECT run_at FROM tasks
+        WHERE status = 'waiting' AND run_at < 'infinity' AND run_at > now()
+        ORDER BY run_at LIMIT 1) - now() AS next
+"""
+
+_MESSAGES = """
+(SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
+                 ORDER BY i.id)
+ FROM inbox i WHERE i.task = t.id AND i.seq IS NULL)
 """
 
 LOAD = """
@@ -43,19 +86,13 @@ SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_to
        t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq, t.claims,
        (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
         FROM steps s WHERE s.task = t.id) AS steps,
-       (SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
-                        ORDER BY i.id)
-        FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
+       $messages AS inbox
 FROM tasks t WHERE t.id = ANY($1::bigint[]) AND t.status = 'running' AND t.owner = $2
-"""
+""".replace("$messages", _MESSAGES)
 
-UNREAD = """
-SELECT t.wake,
-       (SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
-                        ORDER BY i.id)
-        FROM inbox i WHERE i.task = t.id AND i.seq IS NULL) AS inbox
-FROM tasks t WHERE t.id = $1
-"""
+UNREAD = "SELECT t.wake, $messages AS inbox FROM tasks t WHERE t.id = $1".replace(
+    "$messages", _MESSAGES
+)
 
 URGENT = """
 SELECT t.id FROM tasks t
@@ -82,17 +119,22 @@ WITH mine AS MATERIALIZED (
     JOIN unnest($2::bigint[], $3::bigint[]) AS r(id, epoch) ON r.id = t.id AND r.epoch = t.epoch
     WHERE t.status = 'running' AND t.owner = $1 ORDER BY t.id FOR UPDATE OF t
 )
-UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL,
-                   run_at = now() + coalesce($4::interval, '0'),
-                   claims = CASE WHEN $4 IS NULL THEN greatest(claims - 1, 0) ELSE claims END
+UPDATE tasks t SET epoch = epoch + 1, owner = NULL,
+    -- What is ready is due: a delay is waited for like any other time.
+    status = CASE WHEN $4 > interval '0' THEN 'waiting' ELSE 'ready' END,
+    reason = CASE WHEN $4 > interval '0' THEN 'another try, after trouble inside a worker' END,
+    run_at = now() + coalesce($4::interval, '0'),
+    claims = CASE WHEN $4 IS NULL THEN greatest(claims - 1, 0) ELSE claims END
 FROM mine m WHERE t.id = m.id
 RETURNING t.id
 """
 
 COUNT_RUNNABLE = """
 SELECT count(*) AS tasks FROM (
-    SELECT FROM tasks WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
-                        AND run_at <= now() LIMIT 10000
+    (SELECT FROM tasks WHERE status = 'ready' AND run_at <= now() LIMIT 10000)
+    UNION ALL
+    (SELECT FROM tasks WHERE status = 'waiting' AND run_at < 'infinity' AND run_at <= now()
+     LIMIT 10000)
 ) counted
 """
 
@@ -101,9 +143,9 @@ OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
 # Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
 QUARANTINE = """
 WITH looping AS MATERIALIZED (
-    -- In the words of the index of runnable tasks: this is looked for every few seconds.
+    -- In the words of an index of its own: this is looked for every few seconds.
     SELECT id, seq FROM tasks
-    WHERE status = 'ready' AND run_at < 'infinity' AND claims >= $1
+    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $1
     ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)
@@ -220,16 +262,38 @@ def _loaded(row: Row) -> Loaded:
     )
 
 
+async def wake_due(database: Database) -> timedelta | None:
+    """Makes waiting tasks ready whose time has come; answers how long until the next one's.
+
+    None: nothing waits for a time.
+    """
+    row = await database.fetch_one(WAKE_DUE)
+    assert row is not None
+    wait: timedelta | None = row["next"]
+    return wait
+
+
 async def claim(
-    database: Database, worker: WorkerId, *, limit: int, max_claims: int
+    database: Database,
+    worker: WorkerId,
+    *,
+    limit: int,
+    max_claims: int,
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Claimed]:
-    """Takes up to `limit` runnable tasks: by priority, tenants in turn, then by due time."""
-    rows = await database.fetch(CLAIM, worker, limit, max_claims)
+    """Takes up to `limit` ready tasks; perhaps fewer than there are, where tenants take turns.
+
+    Tenants in turn, by their `weights` (1 where none is given); of a tenant's tasks by due time,
+    with a head start for the more urgent.
+    """
+    rows = await database.fetch(
+        CLAIM, worker, limit, max_claims, list(weights), list(map(float, weights.values()))
+    )
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 
 
 async def count_runnable(database: Database) -> int:
-    """Tasks that are due and that nobody runs, counted up to 10000."""
+    """Tasks that are due and that nobody runs; counted up to 10000 of each status."""
     row = await database.fetch_one(COUNT_RUNNABLE)
     return row["tasks"] if row else 0
 

@@ -25,8 +25,15 @@ class PostgresStore:
 
     # Tasks
 
-    async def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]:
-        return await claims.claim(self._database, worker, limit=limit, max_claims=max_claims)
+    async def wake_due(self) -> timedelta | None:
+        return await claims.wake_due(self._database)
+
+    async def claim(
+        self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
+    ) -> list[Claimed]:
+        return await claims.claim(
+            self._database, worker, limit=limit, max_claims=max_claims, weights=weights
+        )
 
     async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await claims.load(self._database, worker, keys)

@@ -67,8 +67,26 @@ tasks = Table(
     },
 )
 
-# Rows that wait for an event alone have `run_at = infinity` and stay out of it: a million of them
-# must not slow a claim down.
+Index(
+    "tasks_ready",
+    tasks.c.tenant,
+    tasks.c.priority,
+    tasks.c.run_at,
+    postgresql_where=text("status = 'ready'"),
+)
+# A wait without a time of its own has the time at which the task's limits end it; `infinity` is
+# only what came to its end, or what is set aside.
+Index(
+    "tasks_timers",
+    tasks.c.run_at,
+    postgresql_where=text("status = 'waiting' AND run_at < 'infinity'"),
+)
+Index(
+    "tasks_looping",
+    tasks.c.claims,
+    postgresql_where=text("status IN ('ready', 'waiting') AND claims > 0"),
+)
+# Of the statements of release 0.1.0 alone: it goes when no worker of that release is left.
 Index(
     "tasks_runnable",
     tasks.c.priority,

@@ -1,5 +1,6 @@
 """A planner that says what a test wrote down, and remembers what it was asked."""
 
+import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -63,6 +64,16 @@ def delegate(*agents: str, **input: Any) -> Delegate:  # noqa: A002 - the contra
             for number, agent in enumerate(agents, 1)
         )
     )
+
+
+def slow(answer: Decision, *, seconds: float) -> Answer:
+    """A turn that takes its time, as a model's does."""
+
+    async def think(_: Snapshot) -> Turn:
+        await asyncio.sleep(seconds)
+        return Turn(decision=answer)
+
+    return think
 
 
 def complete(result: JsonObject | None = None) -> Complete:

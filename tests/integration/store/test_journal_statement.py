@@ -128,6 +128,7 @@ async def test_task_that_comes_to_rest_again_and_again_stays_claimable(
     due = Rest(status=TaskStatus.WAITING, run_at=(await task_row(database, "t"))["run_at"])
     for _ in range(8):
         await journal.journal(database, [entry(task, rest=due)])
+        await claims.wake_due(database)
         (task,) = await claim(database, worker)
 
 
@@ -148,22 +149,6 @@ async def test_one_bad_row_fails_its_task_and_not_the_511_beside_it(
     assert failed == [bad]
     rows = await database.fetch("SELECT DISTINCT task FROM steps WHERE seq = 2")
     assert {r["task"] for r in rows} == {t.key for t in tasks} - {bad}
-
-
-async def test_claims_follow_priority_before_age(
-    database: Database, feed: Feed, worker: WorkerId
-) -> None:
-    for name, priority in [("low", 2), ("normal", 1), ("high", 0)]:
-        await feed.task(name, priority=priority)
-    got = [await names(database, await claim(database, worker, limit=1)) for _ in range(3)]
-    assert got == [["high"], ["normal"], ["low"]]
-
-
-async def test_tenants_take_turns(database: Database, feed: Feed, worker: WorkerId) -> None:
-    await feed.send([feed.new_task(f"loud-{n}", tenant="loud") for n in range(10)])
-    await feed.send([feed.new_task(f"quiet-{n}", tenant="quiet") for n in range(2)])
-    got = await names(database, await claim(database, worker, limit=4))
-    assert [n.split("-")[0] for n in got] == ["loud", "loud", "quiet", "quiet"]
 
 
 async def test_task_is_not_claimed_before_its_time(
@@ -193,7 +178,7 @@ async def test_released_tasks_have_a_new_epoch_and_are_runnable_when_they_should
     assert await claims.release(database, other, [task], delay=timedelta()) == 0
     assert await claims.release(database, worker, [task], delay=timedelta(hours=1)) == 1
     row = await task_row(database, "t")
-    assert (row["status"], row["epoch"], row["claims"]) == ("ready", task.epoch + 1, 1)
+    assert (row["status"], row["epoch"], row["claims"]) == ("waiting", task.epoch + 1, 1)
     assert await claim(database, worker) == []
 
 
@@ -217,31 +202,3 @@ async def test_ingest_and_journal_lock_the_same_tasks_without_a_deadlock(
         await asyncio.gather(write_steps(), take_events())
     rows = await database.fetch("SELECT DISTINCT seq, wake FROM tasks")
     assert [(r["seq"], r["wake"]) for r in rows] == [(30, 30)]
-
-
-async def test_claim_reads_an_index_and_not_the_tasks_that_wait(
-    database: Database, feed: Feed, worker: WorkerId
-) -> None:
-    await database.fetch(
-        "INSERT INTO tasks (task_id, status, run_at) SELECT 'w-' || n, 'waiting', "
-        "CASE WHEN n % 2 = 0 THEN 'infinity' ELSE now() + interval '7 days' END "
-        "FROM generate_series(1, 100000) n"
-    )
-    await database.fetch("ANALYZE tasks")
-    await feed.task("due")
-    plan = await database.fetch(
-        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {claims.CLAIM}", worker, 200, 5
-    )
-    found = nodes(plan[0]["QUERY PLAN"][0]["Plan"])
-    assert "tasks_runnable" in {n.get("Index Name") for n in found}
-    assert not [n for n in found if n["Node Type"] == "Seq Scan"]
-
-
-def nodes(plan: JsonObject) -> list[JsonObject]:
-    found = [plan]
-    children = plan.get("Plans", [])
-    assert isinstance(children, list)
-    for child in children:
-        assert isinstance(child, dict)
-        found += nodes(child)
-    return found

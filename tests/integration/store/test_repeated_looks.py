@@ -31,6 +31,8 @@ LOOKS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "expire": (claims.EXPIRE, ("dead-letters",)),
     "owned": (claims.OWNED, (1,)),
     "count": (claims.COUNT_RUNNABLE, ()),
+    "wake": (claims.WAKE_DUE, ()),
+    "claim": (claims.CLAIM, (1, 20, 5, ["t1"], [2.0])),
 }
 
 
@@ -60,3 +62,16 @@ async def test_repeated_looks_read_indexes_and_never_all_tasks(crowded: Database
             if "Seq Scan on tasks" in line[0] or "Seq Scan on inbox" in line[0]
         }
         assert scans == {}, mode
+
+
+async def test_a_claim_reads_as_little_beside_a_hundred_thousand_tasks_as_beside_a_few(
+    crowded: Database,
+) -> None:
+    for mode in ("force_generic_plan", "force_custom_plan"):
+        await crowded.fetch(f"SET plan_cache_mode = {mode}")
+        for name, pages in {"claim": 600, "wake": 30, "quarantine": 30}.items():
+            sql, args = LOOKS[name]
+            rows = await crowded.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *args)
+            plan = rows[0][0][0]["Plan"]
+            read = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+            assert read <= pages, (name, mode, read)

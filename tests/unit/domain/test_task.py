@@ -1,6 +1,6 @@
 """Statuses: which are final, and which may follow which."""
 
-from orchestrator.domain.task import TRANSITIONS, Priority, TaskStatus
+from orchestrator.domain.task import HEAD_START, TRANSITIONS, Priority, TaskStatus
 
 
 def test_three_statuses_are_final() -> None:
@@ -27,7 +27,9 @@ def test_only_a_worker_that_runs_a_task_completes_it() -> None:
 
 
 def test_the_smaller_priority_comes_first_as_it_is_stored() -> None:
-    assert [(p.name, p.value) for p in sorted(Priority)] == [("HIGH", 0), ("NORMAL", 1), ("LOW", 2)]
+    stored = {"CRITICAL": -1, "HIGH": 0, "NORMAL": 1, "LOW": 2}
+    assert {p.name: p.value for p in Priority} == stored
+    assert sorted(Priority, key=lambda p: HEAD_START[p], reverse=True) == sorted(Priority)
 
 
 def test_the_words_for_statuses_are_as_they_are_stored() -> None:
