@@ -18,10 +18,13 @@ class Lease:
         self._seconds = seconds
         self._fence_seconds = fence.total_seconds()
         self._proven_at = float("-inf")
+        self._regained_at = float("-inf")
         self._renewed = asyncio.Event()
 
     def renew(self, sent_at: float) -> None:
         """A heartbeat that was sent at `sent_at` (boot seconds) succeeded."""
+        if self._proven_at > float("-inf") and not self.is_held():
+            self._regained_at = self._seconds()
         self._proven_at = max(self._proven_at, sent_at)
         self._renewed.set()
 
@@ -36,6 +39,10 @@ class Lease:
     def is_held(self) -> bool:
         """Whether a call may go out; to be asked without awaiting anything before the send."""
         return self.age_seconds < self._fence_seconds
+
+    def is_steady(self, span: timedelta) -> bool:
+        """Whether it is held, and was not lapsed for a moment within the last `span`."""
+        return self.is_held() and self._seconds() - self._regained_at >= span.total_seconds()
 
     async def held(self) -> None:
         """Returns at once while the lease is held, else when it is again.

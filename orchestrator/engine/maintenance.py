@@ -1,4 +1,4 @@
-"""What any worker does for all: tasks of dead workers, crash loops, tasks that never came."""
+"""What any worker does for all: crash loops, tasks that never came, and what is to be measured."""
 
 import asyncio
 import random
@@ -30,13 +30,8 @@ class Maintenance:
                 log.warning("maintenance waits for PostgreSQL", error=str(error))
 
     async def run_once(self) -> bool:
-        """One pass; whether it made or ended any task."""
+        """One pass; whether it ended any task."""
         options = self._options
-        freed = await self._store.reap(lease=options.lease)
-        if freed:
-            log.warning("tasks of silent workers are runnable again", tasks=freed)
-        for name in await self._store.forget_dead(lease=options.lease):
-            log.warning("worker is gone", worker=name)
         set_aside = await self._store.quarantine(
             max_claims=options.max_claims, dead_letters=options.dead_letters
         )
@@ -46,7 +41,7 @@ class Maintenance:
         if given_up:
             log.warning("events without a task are given up", tasks=given_up)
         await self._measure()
-        return bool(freed or set_aside or given_up)
+        return bool(set_aside or given_up)
 
     async def _measure(self) -> None:
         metrics.TASKS_RUNNABLE.set(await self._store.count_runnable())

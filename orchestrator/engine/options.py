@@ -30,7 +30,7 @@ class EngineOptions:
     """A restart under the same name takes its tasks back at once."""
     concurrency: int = 200
     """Tasks that run at the same time."""
-    lease: timedelta = timedelta(seconds=10)
+    lease: timedelta = timedelta(seconds=8)
     """How long a worker may be silent before others take its tasks."""
     poll: timedelta = timedelta(seconds=1)
     """The longest time until a runnable task is found without a notice."""

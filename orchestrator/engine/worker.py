@@ -23,6 +23,7 @@ from orchestrator.engine.membership import Membership
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.parking import Parking
 from orchestrator.engine.patience import patiently
+from orchestrator.engine.rescue import Rescue
 from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
 from orchestrator.engine.store import Store
@@ -98,6 +99,7 @@ class Worker:
             held=lambda: (self.running, self.room()),
         )
         self._maintenance = Maintenance(store, options)
+        self._rescue = Rescue(store, options, lease=self.lease, clock=self._clock, freed=self.wake)
 
     def _tools(self, outside: Outside, targets: Targets) -> Tools:
         return Tools(
@@ -183,6 +185,7 @@ class Worker:
             group.create_task(self._attention.run(), name="attention")
             group.create_task(self._maintenance.run(), name="maintenance")
             group.create_task(self._parking.run(), name="parking")
+            group.create_task(self._rescue.run(), name="rescue")
             group.create_task(self._reconcile_loop(), name="reconcile")
 
     async def drain(self, grace: timedelta) -> None:

@@ -106,6 +106,8 @@ WITH stranded AS MATERIALIZED (
     SELECT t.id FROM tasks t
     WHERE t.status = 'running' AND NOT EXISTS (
         SELECT FROM workers w WHERE w.id = t.owner AND w.heartbeat_at > now() - $1::interval)
+      -- After a server stood still, all heartbeats are old, and so is what was sent to it.
+      AND now() < $2
     ORDER BY t.id LIMIT 10000 FOR UPDATE
 )
 UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, run_at = now()
@@ -325,9 +327,9 @@ async def urgent(database: Database, worker: WorkerId) -> list[TaskKey]:
     return [TaskKey(r["id"]) for r in await database.fetch(URGENT, worker, list(EVENTS))]
 
 
-async def reap(database: Database, *, lease: timedelta) -> int:
-    """Makes the tasks of dead workers runnable again; answers how many."""
-    return len(await database.fetch(REAP, lease))
+async def reap(database: Database, *, lease: timedelta, until: datetime) -> int:
+    """Makes the tasks of dead workers runnable again; answers how many. Too late after `until`."""
+    return len(await database.fetch(REAP, lease, until))
 
 
 async def release(

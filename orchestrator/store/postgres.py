@@ -71,11 +71,11 @@ class PostgresStore:
 
     # Upkeep
 
-    async def reap(self, *, lease: timedelta) -> int:
-        return await claims.reap(self._database, lease=lease)
+    async def reap(self, *, lease: timedelta, until: datetime) -> int:
+        return await claims.reap(self._database, lease=lease, until=until)
 
-    async def forget_dead(self, *, lease: timedelta) -> list[str]:
-        return await workers.forget_dead(self._database, lease=lease)
+    async def forget_dead(self, *, lease: timedelta, until: datetime) -> list[str]:
+        return await workers.forget_dead(self._database, lease=lease, until=until)
 
     async def quarantine(self, *, max_claims: int, dead_letters: str) -> int:
         return await claims.quarantine(

@@ -31,7 +31,9 @@ NAMESAKE = "SELECT id FROM workers WHERE name = $1 AND id <> $2"
 
 LEAVE = "DELETE FROM workers WHERE id = $1"
 
-FORGET = "DELETE FROM workers WHERE heartbeat_at < now() - $1::interval RETURNING name"
+FORGET = """
+DELETE FROM workers WHERE heartbeat_at < now() - $1::interval AND now() < $2 RETURNING name
+"""
 
 COUNT_LIVING = "SELECT count(*) AS n FROM workers WHERE heartbeat_at > now() - $1::interval"
 
@@ -75,9 +77,9 @@ async def leave(database: Database, worker: WorkerId) -> None:
     await database.fetch(LEAVE, worker)
 
 
-async def forget_dead(database: Database, *, lease: timedelta) -> list[str]:
-    """Removes workers whose lease is over; answers their names."""
-    return [r["name"] for r in await database.fetch(FORGET, lease)]
+async def forget_dead(database: Database, *, lease: timedelta, until: datetime) -> list[str]:
+    """Removes workers whose lease is over; answers their names. Too late for it after `until`."""
+    return [r["name"] for r in await database.fetch(FORGET, lease, until)]
 
 
 async def count_living(database: Database, *, lease: timedelta) -> int:

@@ -171,19 +171,6 @@ async def test_maintenance_finds_nothing_to_do_in_an_empty_database(database: Da
     assert await Maintenance(PostgresStore(database), engine_options()).run_once() is False
 
 
-async def test_maintenance_takes_the_tasks_of_dead_workers(database: Database, feed: Feed) -> None:
-    await database.fetch("INSERT INTO workers (name, heartbeat_at) VALUES ('dead', '2020-01-01')")
-    await feed.task("t")
-    await database.fetch(
-        "UPDATE tasks SET status = 'running', owner = (SELECT id FROM workers), epoch = 4"
-    )
-    assert await Maintenance(PostgresStore(database), engine_options()).run_once() is True
-    row = await task_row(database, "t")
-    assert (row["status"], row["owner"], row["epoch"]) == ("ready", None, 5)
-    assert await database.fetch("SELECT FROM workers") == []
-    assert await Maintenance(PostgresStore(database), engine_options()).run_once() is False
-
-
 async def test_event_whose_task_never_came_becomes_a_dead_letter(
     database: Database, feed: Feed
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -20,6 +20,7 @@ from tests.fakes.bus import until
 from tests.fakes.workers import Feed, kinds, task_row
 
 NO_LEASE = timedelta(0)
+LATER = datetime.now(UTC) + timedelta(hours=1)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -93,7 +94,7 @@ async def test_a_worker_that_loses_its_task_while_it_writes_writes_nothing(
     await database.fetch("UPDATE workers SET heartbeat_at = now() - interval '1 hour'")
 
     async def reap() -> None:
-        await other.fetch(claims.REAP, timedelta(seconds=10))
+        await other.fetch(claims.REAP, timedelta(seconds=10), LATER)
 
     async with meeting(database, other, reap, journal(database, [rest(task)])) as resting:
         assert await resting == {}
@@ -111,7 +112,7 @@ async def test_a_task_that_came_to_rest_meanwhile_is_not_taken_from_its_dead_wor
         sql = "UPDATE tasks SET status = 'waiting', owner = NULL, run_at = 'infinity'"
         await other.execute(sql)
 
-    reaping = claims.reap(database, lease=NO_LEASE)
+    reaping = claims.reap(database, lease=NO_LEASE, until=LATER)
     async with meeting(database, other, come_to_rest, reaping) as reaped:
         assert await reaped == 0
     row = await task_row(database, "t")
@@ -144,7 +145,7 @@ async def test_looks_for_the_dead_and_writes_of_the_living_make_no_deadlock(
             worker = await workers.register(database, name)
             mine = await claims.claim(database, worker, limit=30, max_claims=1000)
             await journal(database, [rest(t, seen=-1) for t in reversed(mine)])
-            await claims.reap(database, lease=NO_LEASE)
+            await claims.reap(database, lease=NO_LEASE, until=LATER)
             await claims.release(database, worker, mine[::-1], delay=None)
 
     async with asyncio.timeout(30):

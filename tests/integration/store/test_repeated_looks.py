@@ -1,7 +1,7 @@
 """What every worker looks for every few seconds costs as little with 100000 tasks as with ten."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest_asyncio
@@ -21,12 +21,13 @@ FROM (VALUES ('waiting', 50000, 'infinity'::timestamptz, NULL::bigint),
      AS s(status, tasks, run_at, owner),
      generate_series(1, tasks) n
 """
+LATER = datetime.now(UTC) + timedelta(hours=1)
 INBOX = """
 INSERT INTO inbox (task, event_type, payload, seq, source)
 SELECT id, 'task', '{}', 1, 'tasks/0/1' FROM tasks
 """
 LOOKS: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "reap": (claims.REAP, (LEASE,)),
+    "reap": (claims.REAP, (LEASE, LATER)),
     "quarantine": (claims.QUARANTINE, (5, "dead-letters")),
     "expire": (claims.EXPIRE, ("dead-letters",)),
     "owned": (claims.OWNED, (1,)),

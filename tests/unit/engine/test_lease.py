@@ -94,3 +94,18 @@ def test_the_clock_of_a_lease_never_goes_back(
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     assert boot_seconds() <= boot_seconds()
+
+
+def test_a_lease_that_was_regained_is_steady_again_only_after_a_while(
+    lease: Lease, hand: Hand
+) -> None:
+    lease.renew(100.0)
+    assert lease.is_steady(timedelta(seconds=10))
+    hand.seconds = 120.0
+    lease.renew(120.0)
+    assert lease.is_held()
+    assert not lease.is_steady(timedelta(seconds=10))
+    hand.seconds = 126.0
+    lease.renew(126.0)
+    hand.seconds = 130.0
+    assert lease.is_steady(timedelta(seconds=10))
