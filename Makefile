@@ -38,6 +38,13 @@ bench: install ## Measure throughput and latency beside the bare, non-durable lo
 chaos: install ## Break the service in every way of docs/reliability.md, and look at what is left
 	@$(BIN)/python -m chaos $(ARGS)
 
+# Of the soak.
+MINUTES ?= 30
+
+.PHONY: soak
+soak: install ## Run a steady load for MINUTES (30): memory, connections, sizes and backlogs must not grow
+	@$(BIN)/python -m chaos.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: up
 up: ## Run the service in containers (docker compose)
 	@docker compose up --build $(ARGS)

@@ -7,12 +7,10 @@ interrupted.
 
 import argparse
 import asyncio
-import logging
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,106 +19,81 @@ import uvloop
 from bench.children import ROOT
 from chaos.arena import Servers, Size
 from chaos.fault import Fault
-from chaos.fleet import running_forge
 from chaos.matrix import MATRIX
-from chaos.report import as_json, as_markdown, line
+from chaos.report import as_json, as_page, as_table, line, whole
 from chaos.round import MIXED, Outcome, run_round
+from chaos.servers import own_servers, say
 from orchestrator.cli.signals import Stop
-from orchestrator.local.kafka import LocalKafka
-from orchestrator.local.postgres import LocalPostgres
-from orchestrator.store.migrations import upgrade
 
 INTERRUPTED = 130
-TEMPLATE = "chaos_template"
 PAGE = ROOT / "docs" / "reliability.md"
-MIXED_TASKS = 6000
 SHORT = Size(per_second=15.0, is_short=True)
 FULL = Size(per_second=20.0)
+MIXED_TASKS = 6000
+
+Round = tuple[str, list[tuple[Fault, int]], Size]
 
 
-@asynccontextmanager
-async def own_servers(folder: Path) -> AsyncIterator[Servers]:
-    """Started for this run, and gone after it."""
-    kafka, postgres = LocalKafka(folder / "kafka", say=say), LocalPostgres(folder / "postgres")
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(kafka.stop)
-        stack.push_async_callback(postgres.stop)
-        say("Starting Apache Kafka, PostgreSQL and the process that forks workers …")
-        await asyncio.gather(kafka.start(), postgres.start())
-        await asyncio.to_thread(upgrade, await postgres.create_database(TEMPLATE))
-        forge = await stack.enter_async_context(running_forge())
-        yield Servers(kafka=kafka, postgres=postgres, template=TEMPLATE, forge=forge)
-
-
-async def run(
-    faults: Sequence[Fault], *, folder: Path, size: Size, has_mixed: bool
-) -> list[Outcome]:
-    """Every class alone, then all at once."""
-    outcomes: list[Outcome] = []
-    async with own_servers(folder) as servers:
-        rounds = [
-            (f.name, [(f, f.times.short if size.is_short else f.times.alone)]) for f in faults
-        ]
+def rounds(only: Sequence[str], size: Size) -> Iterator[Round]:
+    """What is run: each chosen class alone, then all that mix; each with a seed of its own."""
+    for number, fault in enumerate(MATRIX):
+        if not only or fault.name in only:
+            times = fault.times.short if size.is_short else fault.times.alone
+            yield fault.name, [(fault, times)], replace(size, seed=size.seed + number)
+    if not only or MIXED in only:
         mixed = [
-            (f, f.times.short if size.is_short else f.times.mixed) for f in faults if f.times.mixed
+            (f, min(f.times.short, f.times.mixed) if size.is_short else f.times.mixed)
+            for f in MATRIX
         ]
-        if has_mixed:
-            rounds.append((MIXED, mixed))
-        for number, (name, injected) in enumerate(rounds):
-            own = replace(size, seed=size.seed + number)
-            if name == MIXED and not size.is_short:
-                own = replace(own, min_tasks=MIXED_TASKS)
-            say(f"[{number + 1}/{len(rounds)}] {name}, seed {own.seed} …")
-            outcome = await run_round(
-                servers,
-                injected,
-                folder=folder / f"{number:02d}-{name}",
-                size=own,
-                say=say,
-            )
-            say(line(outcome))
-            outcomes.append(outcome)
+        tasks = 0 if size.is_short else MIXED_TASKS
+        own = replace(size, seed=size.seed + len(MATRIX), min_tasks=tasks)
+        yield MIXED, [(fault, times) for fault, times in mixed if times], own
+
+
+async def run(servers: Servers, planned: Sequence[Round], *, folder: Path) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for number, (name, faults, size) in enumerate(planned, start=1):
+        say(f"[{number}/{len(planned)}] {name}, seed {size.seed} …")
+        own = folder / f"{number:02d}-{name}"
+        outcome = await run_round(servers, faults, folder=own, size=size, say=say)
+        say(line(outcome))
+        outcomes.append(outcome)
     return outcomes
 
 
 async def main(options: argparse.Namespace) -> int:
-    # Of an absent broker our own clients would tell every tenth of a second.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     folder = ROOT / ".orchestrator" / f"chaos-{os.getpid()}"
     folder.mkdir(parents=True)
-    chosen = [f for f in MATRIX if not options.only or f.name in options.only]
-    has_mixed = not options.only or MIXED in options.only
     size = replace(SHORT if options.short else FULL, seed=options.seed)
-    keeps = True
+    planned = list(rounds(options.only or (), size))
     with Stop().listening() as stop:
         try:
-            outcomes = await run(
-                chosen if options.only != [MIXED] else MATRIX,
-                folder=folder,
-                size=size,
-                has_mixed=has_mixed,
-            )
-            keeps = not all(outcome.holds for outcome in outcomes)
+            async with own_servers(folder) as servers:
+                outcomes = await run(servers, planned, folder=folder)
+                version = servers.postgres_version
         except asyncio.CancelledError:
             if not stop.is_asked:
                 raise
-            keeps = False
+            shutil.rmtree(folder, ignore_errors=True)
             return INTERRUPTED
-        finally:
-            if keeps:
-                say(f"What the workers logged is left in {folder}")
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-    print(as_markdown(outcomes))
+    if all(outcome.holds for outcome in outcomes):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        say(f"What the workers logged is left in {folder}")
+    return _tell(outcomes, options, version=version)
+
+
+def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace, *, version: str) -> int:
+    is_full = not options.only and not options.short
+    bars = whole(outcomes, is_full=is_full)
+    print(as_table(outcomes))
+    for text, holds in bars:
+        print(f"{'holds' if holds else 'BROKEN':>8}  {text}")
     if options.json is not None:
         options.json.write_bytes(as_json(outcomes))
-    if not options.only and not options.short:
-        PAGE.write_text(as_markdown(outcomes))
-    return 0 if all(outcome.holds for outcome in outcomes) else 1
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    if is_full:
+        PAGE.write_text(as_page(outcomes, postgres=version))
+    return 0 if all(holds for _, holds in bars) else 1
 
 
 def _parsed() -> argparse.Namespace:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import asyncpg
 
 from bench.children import child
-from chaos.fleet import Fleet, ForgeLine, root_environment
+from chaos.fleet import Fleet, ForgeLine, Worker, root_environment
 from chaos.load import Load
 from orchestrator.bus.options import BusOptions, Topics
 from orchestrator.bus.topics import create_topics
@@ -68,6 +68,7 @@ class Servers:
     template: str
     """The name of a migrated database, to copy."""
     forge: ForgeLine
+    postgres_version: str = ""
 
     async def mend(self) -> None:
         """Both run and answer."""
@@ -160,7 +161,7 @@ class Arena:
         rows = await self.rows_soon(PERSON, seconds=600)
         return [row["key"] for row in rows]
 
-    def worker_to_break(self) -> Any:
+    def worker_to_break(self) -> Worker | None:
         """One of those that run, while another one does too; None where there is none."""
         healthy = self.fleet.healthy()
         return self.dice.choice(healthy) if len(healthy) > 1 else None

@@ -57,7 +57,7 @@ class Fault:
     inject: Callable[[Arena], Awaitable[None]]
     times: Times
     pause_seconds: tuple[float, float] = (0.5, 1.5)
-    bars: tuple[Bar, ...] = (Bar(measure=RESENT, at_most=1.0),)
+    bars: tuple[Bar, ...] = ()
     touches: str | None = None
     workers: Mapping[str, str] = field(default_factory=dict)
     """Variables of the workers of its own run."""

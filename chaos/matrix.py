@@ -21,3 +21,25 @@ MATRIX: tuple[Fault, ...] = (
     kafka.AWAY,
     kafka.LATE,
 )
+
+NOT_RUN: tuple[tuple[str, str], ...] = (
+    (
+        "clock of one worker an hour off",
+        "libfaketime comes as no Python package; the engine's tests move its clocks",
+    ),
+    ("PostgreSQL's disk full", "a file system of a chosen size needs root's rights"),
+    (
+        "deadlocks, serialization",
+        "rows are locked in the order of ids: tests/integration/store/test_races.py",
+    ),
+    (
+        "agents and models that answer badly",
+        "tables of single answers: tests/conformance, tests/acceptance",
+    ),
+    ("long transaction of 10 minutes", "nightly by its length; the alarm has its own test"),
+    (
+        "worker with a full disk or few descriptors",
+        "a worker writes no file; descriptors are the soak's",
+    ),
+)
+"""Rows of the plan of faults that `make chaos` does not run, and why."""

@@ -1,13 +1,31 @@
 """Outcomes as a line for the terminal, as a page for `docs/`, and as JSON for programs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import median
 
 import orjson
 
-from chaos.fault import RESENT, Bar
-from chaos.matrix import MATRIX
+from bench.report import machine
+from chaos.fault import REPEATED, Bar
+from chaos.matrix import MATRIX, NOT_RUN
 from chaos.round import MIXED, Outcome
+from orchestrator.local.kafka_jars import read_lock
+
+NEEDED: Mapping[str, int] = {
+    "worker-killed": 300,
+    "worker-frozen": 100,
+    "postgres-crashed": 50,
+    "broker-crashed": 20,
+    "postgres-cut": 200,
+    "rebalance-storm": 60,
+}
+"""How often a whole run injects each of these, alone and mixed together, at least."""
+NEEDED_TASKS = 20_000
+MOST_RESENT_PERCENT = 1.0
+
+PAGE = Path(__file__).resolve().parent / "page.md"
+"""The page with gaps for figures."""
 
 HEAD = (
     "| fault | how injected | times | tasks | bar | result |\n| --- | --- | --- | --- | --- | --- |"
@@ -24,13 +42,63 @@ def line(outcome: Outcome) -> str:
     return "\n".join([head, *(f"      {finding}" for finding in outcome.findings)])
 
 
-def as_markdown(outcomes: Sequence[Outcome]) -> str:
+def whole(outcomes: Sequence[Outcome], *, is_full: bool) -> list[tuple[str, bool]]:
+    """The bars of all runs together, and whether each holds."""
+    calls, again = sum(o.calls for o in outcomes), sum(o.resent for o in outcomes)
+    violations, tasks = sum(len(o.findings) for o in outcomes), sum(o.tasks for o in outcomes)
+    percent = 100 * again / max(1, calls)
+    bars = [
+        (f"violations: {violations} (0)", violations == 0),
+        (
+            f"bars of classes that are broken: {_broken_bars(outcomes)} (0)",
+            not _broken_bars(outcomes),
+        ),
+    ]
+    if not is_full:
+        return [*bars, (f"calls sent again: {again} of {calls}", True)]
+    counts = {name: sum(o.injected.get(name, 0) for o in outcomes) for name in NEEDED}
+    return [
+        *bars,
+        (
+            f"calls sent again: {again} of {calls}, {percent:.2f} % (≤ {MOST_RESENT_PERCENT:g} %)",
+            percent <= MOST_RESENT_PERCENT,
+        ),
+        (f"tasks: {tasks} (≥ {NEEDED_TASKS})", tasks >= NEEDED_TASKS),
+        *((f"{name}: {counts[name]} (≥ {n})", counts[name] >= n) for name, n in NEEDED.items()),
+    ]
+
+
+def _broken_bars(outcomes: Sequence[Outcome]) -> int:
+    return sum(len(outcome.broken) for outcome in outcomes)
+
+
+def as_page(outcomes: Sequence[Outcome], *, postgres: str) -> str:
+    """`docs/reliability.md`."""
+    minutes = sum(o.seconds for o in outcomes) / 60
+    bars = whole(outcomes, is_full=True)
+    return PAGE.read_text().format(
+        facts=f"{_facts(postgres)}; {minutes:.0f} minutes of runs.",
+        whole="\n".join(f"- {text}{'' if holds else ' **broken**'}" for text, holds in bars),
+        table=as_table(outcomes),
+        not_run="\n".join(f"| {fault} | {why} |" for fault, why in NOT_RUN),
+    )
+
+
+def _facts(postgres: str) -> str:
+    found = machine(postgres=postgres, kafka=read_lock().kafka_version)
+    return (
+        f"Measured on {found['cores']} cores ({found['system']}), Python {found['python']}, "
+        f"PostgreSQL {found['postgresql']}, Apache Kafka {found['kafka']}"
+    )
+
+
+def as_table(outcomes: Sequence[Outcome]) -> str:
     injected = {fault.name: fault.injected for fault in MATRIX} | {MIXED: "all of these at once"}
     rows = [
         f"| {o.name} | {injected[o.name]} | {_times(o)} | {o.tasks} | {_bars(o)} | {_result(o)} |"
         for o in outcomes
     ]
-    return "\n".join([HEAD, *rows]) + "\n"
+    return "\n".join([HEAD, *rows])
 
 
 def _times(outcome: Outcome) -> str:
@@ -40,15 +108,16 @@ def _times(outcome: Outcome) -> str:
 
 
 def _bars(outcome: Outcome) -> str:
-    return "; ".join(f"{bar.measure} ≤ {bar.at_most:g}" for bar in outcome.bars)
+    own = (f"{bar.measure} ≤ {bar.at_most:g}" for bar in outcome.bars)
+    return "; ".join(["0 violations", *own])
 
 
 def _result(outcome: Outcome) -> str:
     parts = [f"{len(outcome.findings)} violations"]
-    measures = dict.fromkeys([*(bar.measure for bar in outcome.bars), RESENT])
+    measures = dict.fromkeys([*(bar.measure for bar in outcome.bars), *outcome.measured])
     for measure in measures:
         values = outcome.measured.get(measure, ())
-        if values:
+        if values and (measure != REPEATED or measure in {bar.measure for bar in outcome.bars}):
             parts.append(f"{measure} {_spread(values)}{_broken(outcome, measure)}")
     return "; ".join(parts)
 
@@ -71,6 +140,8 @@ def as_json(outcomes: Sequence[Outcome]) -> bytes:
                 "holds": o.holds,
                 "injected": o.injected,
                 "tasks": o.tasks,
+                "calls": o.calls,
+                "calls_sent_again": o.resent,
                 "seconds": round(o.seconds, 1),
                 "findings": o.findings,
                 "measured": o.measured,

@@ -36,7 +36,10 @@ class Outcome:
     name: str
     injected: Mapping[str, int]
     tasks: int
+    calls: int
+    """As the agents received them."""
     resent: int
+    """Of these, how many again because nobody knew what became of them."""
     seconds: float
     findings: tuple[str, ...]
     """Violations; empty is what it has to be."""
@@ -99,7 +102,7 @@ async def _under_load(
         arena.load.stop()
         arena.say(f"    {arena.load.tasks} tasks, {sum(done)} faults; waiting for their ends …")
         await loading
-        await _quiet(arena)
+        await quiet(arena)
     finally:
         for task in (loading, person):
             task.cancel()
@@ -120,7 +123,8 @@ async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
     return times
 
 
-async def _quiet(arena: Arena) -> None:
+async def quiet(arena: Arena) -> None:
+    """Returns when every task is at its end, or its time for that is over."""
     deadline = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < deadline:
         # Every task that was published has to be there before none can be left.
@@ -146,16 +150,16 @@ def _outcome(  # sizes: the one place where everything about a run meets
     shown = found[:SHOWN_FINDINGS]
     if len(found) > len(shown):
         shown.append(f"… and {len(found) - len(shown)} more")
-    bars = {bar.measure: bar for fault, _ in faults for bar in fault.bars}
-    if len(faults) > 1:
-        bars = {RESENT: Bar(measure=RESENT, at_most=1.0)}
+    # A bar of a class alone: another fault may be what keeps it from going on.
+    bars = faults[0][0].bars if len(faults) == 1 else ()
     return Outcome(
         name=faults[0][0].name if len(faults) == 1 else MIXED,
         injected=injected,
         tasks=len(evidence.tasks),
+        calls=len(evidence.sends),
         resent=again,
         seconds=seconds,
         findings=(*arena.findings, *arena.fleet.deaths, *shown),
         measured={name: tuple(values) for name, values in arena.measured.items()},
-        bars=tuple(bars.values()),
+        bars=bars,
     )

@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from chaos.arena import Arena
-from chaos.fault import RESENT, Bar, Fault, Times
+from chaos.fault import Bar, Fault, Times
 
 GOES_ON = "goes on after, s"
 LINES = "log lines of a worker a second"
@@ -84,7 +84,7 @@ CRASHED = Fault(
     inject=crash,
     times=Times(alone=25, mixed=25, short=2),
     pause_seconds=(2.0, 4.0),
-    bars=(Bar(measure=RESENT, at_most=1.0), Bar(measure=GOES_ON, at_most=3.0)),
+    bars=(Bar(measure=GOES_ON, at_most=3.0),),
     touches="postgres",
 )
 CUT_OFF = Fault(

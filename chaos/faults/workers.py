@@ -4,12 +4,13 @@ import asyncio
 import time
 
 from chaos.arena import LEASE_SECONDS, Arena
-from chaos.fault import REPEATED, RESENT, Bar, Fault, Times
+from chaos.fault import REPEATED, Bar, Fault, Times
 from chaos.fleet import Worker
 
 TAKE_OVER = "take-over, s"
 SAME_NAME = "take-over under the same name, s"
 PATIENCE_SECONDS = 40.0
+BUSY_SECONDS = 15.0
 
 OWNED = """
 SELECT t.id, t.epoch FROM tasks t JOIN workers w ON w.id = t.owner
@@ -26,13 +27,28 @@ JOINED = "SELECT extract(epoch FROM started_at)::float8 AS at FROM workers WHERE
 
 
 async def kill(arena: Arena) -> None:
-    """Half of them come back under their own name, the others under a new one."""
-    worker = arena.worker_to_break()
+    """Half of them come back under their own name, the others under a new one.
+
+    Each dead member holds the consumer group up for a session, so that after a few kills nothing is
+    read any more; who kills only what works has to wait now and then.
+    """
+    worker = await _busy(arena)
     if worker is None:
         return
     await arena.fleet.kill(worker)
     is_same = arena.dice.random() < 0.5
     await arena.fleet.launch(worker.name if is_same else _next_name(worker.name))
+
+
+async def _busy(arena: Arena) -> Worker | None:
+    """A worker that runs tasks, if there is one soon."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while time.monotonic() < deadline:
+        worker = arena.worker_to_break()
+        if worker is not None and await arena.rows_soon(OWNED, worker.name):
+            return worker
+        await asyncio.sleep(0.05)
+    return arena.worker_to_break()
 
 
 def _next_name(name: str) -> str:
@@ -124,9 +140,8 @@ KILLED = Fault(
     name="worker-killed",
     injected="SIGKILL of a random worker; half come back under their name",
     inject=kill,
-    times=Times(alone=150, mixed=150, short=4),
+    times=Times(alone=100, mixed=200, short=4),
     pause_seconds=(0.8, 1.6),
-    bars=(Bar(measure=RESENT, at_most=1.0),),
 )
 TAKEN_OVER = Fault(
     name="take-over",

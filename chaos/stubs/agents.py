@@ -20,7 +20,7 @@ from aiohttp import web
 
 from chaos.stubs.serving import opened, serve
 
-WORKS_SECONDS = (0.01, 0.09)
+WORKS_SECONDS = (0.005, 0.05)
 
 TABLES = (
     "CREATE TABLE IF NOT EXISTS sends "
