@@ -3,8 +3,8 @@
     python -m chaos.stubs.agents RECORD
 
 `crm`, `accounts` and `flaky` honour the idempotency key: an effect is done once a key. `payments`
-does not, and has a status URL instead. `flaky` refuses the first request of each key. An effect is
-done at once, its answer comes a little later: a worker may die in between.
+does not, and has a status URL instead. `flaky` refuses the first request of one key in eight. An
+effect is done at once, its answer comes a little later: a worker may die in between.
 """
 
 import asyncio
@@ -62,7 +62,8 @@ class Agents:
             "INSERT INTO sends VALUES (?, ?, ?, ?, ?, ?)",
             (key, task, agent, epoch, payload, arrived),
         )
-        if agent == "flaky" and self._count("sends", key) == 1:
+        is_hard = int(payload, 16) % 8 == 0
+        if agent == "flaky" and is_hard and self._count("sends", key) == 1:
             return _answer({"status": "error", "error_message": "not now", "retryable": True})
         if agent == FORGETFUL or not self._count("effects", key):
             self._record.execute(

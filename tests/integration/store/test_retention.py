@@ -199,7 +199,9 @@ async def test_workers_that_come_and_go_leave_no_rows(database: Database) -> Non
             await workers.leave(database, worker)
     await database.fetch("UPDATE workers SET heartbeat_at = now() - interval '1 hour'")
 
-    assert len(await workers.forget_dead(database, lease=timedelta(seconds=10))) == 10
+    later = datetime.now(UTC) + timedelta(hours=1)
+    dead = await workers.forget_dead(database, lease=timedelta(seconds=10), until=later)
+    assert len(dead) == 10
     rows = await database.fetch("SELECT FROM workers")
     assert len(rows) == 0
     assert len(await database.fetch("SELECT FROM leases")) == 1
