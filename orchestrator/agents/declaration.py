@@ -17,6 +17,7 @@ from orchestrator.agents.endpoints import Environment, checked_url, substituted
 from orchestrator.agents.schemas import schema_errors
 from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
 from orchestrator.domain.agent import Agent, AgentType, Effects, Limits
+from orchestrator.domain.budget import MAX_CALL_COST
 from orchestrator.domain.errors import InvalidAgent
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
@@ -52,6 +53,7 @@ class _Declaration(_Strict):
     status_url: str | None = None
     cancel_url: str | None = None
     compensation: None = None
+    cost: float = Field(0.0, ge=0, le=MAX_CALL_COST, allow_inf_nan=False)
     secret_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     config: JsonObject = {}
     tenant: str = Field("default", min_length=1)
@@ -134,10 +136,16 @@ _KNOWN_FIELDS: dict[str, Sequence[str]] = {
 }
 
 
+LATER = frozenset({"cancel_url", "cost"})
+"""Not in release 0.1.0, which refuses fields that it does not know: written only where they
+say something."""
+
+
 def dump(agent: Agent) -> JsonObject:
     """Every field of the agent as a JSON object; `parse` reads it back to an equal agent."""
     fields = {**asdict(agent), "capabilities": list(agent.capabilities)}
-    return {name: fields[name] for name in _Declaration.model_fields}
+    known = _Declaration.model_fields
+    return {name: fields[name] for name in known if fields[name] or name not in LATER}
 
 
 def dump_yaml(agent: Agent) -> str:
@@ -198,6 +206,7 @@ def _agent(
         effects=declared.effects,
         status_url=status_url,
         cancel_url=cancel_url,
+        cost=declared.cost,
         secret_env=declared.secret_env,
         config=declared.config,
         tenant=declared.tenant,

@@ -26,6 +26,7 @@ EXPECTED = {
     "effects": "idempotent or at_most_once",
     "status_url": "an http:// or https:// URL",
     "cancel_url": "an http:// or https:// URL",
+    "cost": "what a call costs: a number from 0",
     "secret_env": "the name of an environment variable, such as CRM_SIGNING_SECRET",
     "config": "an object",
     "tenant": "a text that is not empty",

@@ -22,8 +22,9 @@ from pydantic import (
 )
 
 from orchestrator.bus.decoding import shown
+from orchestrator.domain.budget import MAX_COST, Budget, WhenExhausted, micros
 from orchestrator.domain.errors import InvalidMessage
-from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT
+from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT, TOP_UP
 from orchestrator.domain.json import JsonObject
 
 MAX_ID, MAX_NAME, MAX_FIELDS, MAX_SHOWN_ERRORS = 200, 100, 100, 5
@@ -77,11 +78,14 @@ Instant = Annotated[
 Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
 PriorityName = Literal["critical", "high", "normal", "low"]
 Positive = Annotated[int, Field(gt=0, lt=2**31)]
+Tokens = Annotated[int, Field(gt=0, lt=2**63)]
+Amount = Annotated[float, Field(gt=0, le=MAX_COST)]
 
 _TEXT = f"a text of 1 to {MAX_ID} printable characters"
 _NAME = f"a text of 1 to {MAX_NAME} printable characters"
 _OBJECT = "an object"
 _POSITIVE = "a number from 1"
+_AMOUNT = f"a number above 0, {MAX_COST:.0f} at most"
 EXPECTED = {
     "task_id": _TEXT,
     "task_description": "a text that is not blank",
@@ -92,6 +96,13 @@ EXPECTED = {
     "priority": "'critical', 'high', 'normal' or 'low'",
     "deadline": "a time with its offset (RFC 3339), like 2030-01-31T12:00:00Z",
     "budget_tokens": _POSITIVE,
+    "budget": "an object",
+    "budget.tokens": _POSITIVE,
+    "budget.cost": _AMOUNT,
+    "budget.steps": _POSITIVE,
+    "budget.attempts": _POSITIVE,
+    "budget.seconds": _AMOUNT,
+    "budget.when_exhausted": "'wait' or 'fail'",
     "tenant": _NAME,
     "metadata": _OBJECT,
     "event_type": _NAME,
@@ -104,6 +115,34 @@ EXPECTED = {
     "retryable": "true or false",
     "usage": _OBJECT,
 }
+
+
+class BudgetFields(BaseModel):
+    """What a task may use, and what a `top_up` adds to it."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    tokens: Tokens | None = None
+    cost: Amount | None = None
+    steps: Positive | None = None
+    attempts: Positive | None = None
+    seconds: Amount | None = None
+    when_exhausted: WhenExhausted | None = None
+
+    def read(self, *, tokens: int | None) -> Budget:
+        """`tokens` are those of the short form, `budget_tokens`."""
+        return Budget(
+            tokens=self.tokens or tokens,
+            cost_micros=None if self.cost is None else micros(self.cost),
+            steps=self.steps,
+            attempts=self.attempts,
+            seconds=self.seconds,
+            when_exhausted=self.when_exhausted or "fail",
+        )
+
+
+NESTED = {"budget": tuple(BudgetFields.model_fields)}
+"""The fields of the fields that have some of their own."""
 
 
 class _Message(BaseModel):
@@ -135,7 +174,9 @@ class TaskMessage(_Message):
     flow_id: None = None
     priority: PriorityName = "normal"
     deadline: Instant | None = None
-    budget_tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    budget_tokens: Tokens | None = None
+    """A short form of `budget.tokens`."""
+    budget: BudgetFields = BudgetFields()
     tenant: Name = "default"
     metadata: Object = {}
 
@@ -156,7 +197,9 @@ class EventMessage(_Message):
     flow_id: None = None
     priority: PriorityName | None = None
     deadline: Instant | None = None
-    budget_tokens: Annotated[int, Field(gt=0, lt=2**63)] | None = None
+    budget_tokens: Tokens | None = None
+    budget: BudgetFields | None = None
+    """What a `top_up` adds."""
     tenant: Name | None = None
     metadata: Object | None = None
     # What an agent's answer consists of: for `agent_result` alone.
@@ -189,11 +232,39 @@ def check_kind(message: TaskMessage) -> None:
         )
 
 
+def check_budget(message: TaskMessage) -> None:
+    short, whole = message.budget_tokens, message.budget.tokens
+    if short is not None and whole is not None and short != whole:
+        raise InvalidMessage(
+            "schema",
+            f"budget_tokens is {short} and budget.tokens is {whole}: give one of the two",
+        )
+
+
+def _check_top_up(message: EventMessage) -> None:
+    budget = message.budget
+    if message.event_type != TOP_UP:
+        if budget is not None:
+            raise InvalidMessage(
+                "schema",
+                f"budget belongs to event_type {TOP_UP!r}, not to {message.event_type!r}",
+            )
+        return
+    amounts = () if budget is None else (n for n, v in budget if v and n != "when_exhausted")
+    if budget is None or budget.when_exhausted is not None or not any(amounts):
+        raise InvalidMessage(
+            "schema",
+            "budget: expected with event_type 'top_up' what is added, one or more of tokens, cost, "
+            "steps, attempts, seconds",
+        )
+
+
 def check_event(message: EventMessage) -> None:
     if message.event_type in RESERVED_EVENT_TYPES:
         raise InvalidMessage(
             "schema", f"event_type {message.event_type!r} is reserved: send another, or none"
         )
+    _check_top_up(message)
     if message.event_type == AGENT_RESULT:
         absent = [name for name in ("step", "call") if getattr(message, name) is None]
         if absent:
@@ -214,10 +285,14 @@ def check_event(message: EventMessage) -> None:
 
 def explain(errors: Sequence[Any], *, known: Iterable[str]) -> str:
     """Pydantic's findings in our words: one clause a field, the first few of them."""
-    names = list(known)
-    unknown = [str(e["loc"][0]) for e in errors if e["type"] == "extra_forbidden"]
+    extra = [e["loc"] for e in errors if e["type"] == "extra_forbidden"]
     found = dict.fromkeys(_clause(e) for e in errors if e["type"] != "extra_forbidden")
-    clauses = [*([_unknown(unknown, names)] if unknown else []), *found]
+    top = [str(loc[0]) for loc in extra if len(loc) == 1]
+    clauses = [*([_unknown(top, list(known))] if top else [])]
+    for name, inner in NESTED.items():
+        if strange := [str(loc[1]) for loc in extra if len(loc) > 1 and loc[0] == name]:
+            clauses.append(f"{name}: {_unknown(strange, list(inner))}")
+    clauses += found
     more = len(clauses) - MAX_SHOWN_ERRORS
     return "; ".join(clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
 
@@ -231,7 +306,8 @@ def _unknown(fields: list[str], known: list[str]) -> str:
 
 
 def _clause(error: Any) -> str:
-    field = str(error["loc"][0])
+    loc = error["loc"]
+    field = ".".join(str(part) for part in loc[: 2 if loc[0] in NESTED else 1])
     expected = EXPECTED[field]
     if error["type"] == "missing":
         return f"{field}: missing, expected {expected}"

@@ -6,7 +6,13 @@ A record is parsed to the same result each time it is read: also a generated id 
 import uuid
 
 from orchestrator.bus.cloud_events import Envelope, unwrap
-from orchestrator.bus.contract import EventMessage, TaskMessage, check_event, check_kind
+from orchestrator.bus.contract import (
+    EventMessage,
+    TaskMessage,
+    check_budget,
+    check_event,
+    check_kind,
+)
 from orchestrator.bus.headers import first
 from orchestrator.domain.context import Context, collected
 from orchestrator.domain.errors import InvalidMessage
@@ -29,6 +35,7 @@ def parse_task(origin: Origin, *, cluster_id: str, max_bytes: int) -> NewTask:
     envelope = unwrap(origin.value, origin.headers, max_bytes=max_bytes)
     message = TaskMessage.read(envelope.data)
     check_kind(message)
+    check_budget(message)
     context = Context(
         required_fields=tuple(message.required_fields),
         event_data=message.event_data,
@@ -43,7 +50,7 @@ def parse_task(origin: Origin, *, cluster_id: str, max_bytes: int) -> NewTask:
         tenant=message.tenant,
         priority=Priority[message.priority.upper()],
         deadline=message.deadline,
-        budget_tokens=message.budget_tokens,
+        budget=message.budget.read(tokens=message.budget_tokens),
         metadata=message.metadata,
         traceparent=_traceparent(origin),
     )

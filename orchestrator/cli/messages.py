@@ -10,7 +10,13 @@ from typing import Literal
 
 import orjson
 
-from orchestrator.bus.contract import EventMessage, TaskMessage, check_event, check_kind
+from orchestrator.bus.contract import (
+    EventMessage,
+    TaskMessage,
+    check_budget,
+    check_event,
+    check_kind,
+)
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject, JsonValue
 
@@ -74,7 +80,9 @@ def task_message(fields: JsonObject) -> Outgoing:
         InvalidMessage: a field is wrong, missing or unknown.
     """
     complete: JsonObject = {"task_id": str(uuid.uuid4()), **_present(fields)}
-    check_kind(TaskMessage.read(complete))
+    message = TaskMessage.read(complete)
+    check_kind(message)
+    check_budget(message)
     return _outgoing("tasks", complete)
 
 

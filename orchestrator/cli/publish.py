@@ -95,6 +95,13 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
         str | None, typer.Option(metavar="TIME", help="Such as 2030-01-31T12:00:00Z.")
     ] = None,
     budget_tokens: Annotated[int | None, typer.Option(min=1, help="Of all model calls.")] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="tokens, cost, steps, attempts, seconds, when_exhausted=wait|fail.",
+        ),
+    ] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose task.")] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept with the task.")
@@ -115,6 +122,7 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
             "priority": None if priority is None else priority.value,
             "deadline": deadline,
             "budget_tokens": budget_tokens,
+            "budget": _fields(budget, "--budget") or None,
             "tenant": tenant,
             "metadata": _fields(metadata, "--metadata") or None,
         },

@@ -1,4 +1,4 @@
-"""`orchestrator tasks cancel|pause|resume|resolve`: what people tell tasks that are not over.
+"""`orchestrator tasks cancel|pause|resume|top-up|resolve`: what people tell unfinished tasks.
 
 Named tasks are told at once; those that a filter finds are counted first, and the count confirmed.
 """
@@ -15,8 +15,9 @@ import typer
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, complain, console, note, print_json
 from orchestrator.cli.session import with_database
+from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import NotAllowed
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
@@ -40,7 +41,7 @@ Reason = Annotated[str, typer.Option(help="Why: kept in the journal.")]
 By = Annotated[str | None, typer.Option(help="Who: kept in the journal. [default: the user]")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are told.")]
 
-DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming"}
+DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming", TOP_UP: "topping up"}
 
 
 def cancel(
@@ -80,6 +81,30 @@ def resume(
 ) -> None:
     """Let paused tasks go on where they were."""
     _command(RESUME, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+
+
+def top_up(  # noqa: PLR0913 # sizes: each is an option of the command line
+    ids: Ids = None,
+    *,
+    filters: Filters = None,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Of the model.")] = None,
+    cost: Annotated[float | None, typer.Option(min=0, max=MAX_COST, help="Money.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1)] = None,
+    attempts: Annotated[int | None, typer.Option(min=1, help="Failed tries.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, max=MAX_COST, help="Wall time.")] = None,
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add to tasks' budgets; those that wait for it go on. No deadline moves."""
+    given: JsonObject = {"tokens": tokens, "cost": cost, "steps": steps}
+    given |= {"attempts": attempts, "seconds": seconds}
+    more: JsonObject = {name: value for name, value in given.items() if value}
+    if not more:
+        raise typer.BadParameter("give one or more of --tokens, --cost, --steps, --attempts, …")
+    payload: JsonObject = {"budget": more, **_said(by, reason)}
+    _command(TOP_UP, selection(ids, filters), payload, yes=yes, as_json=as_json)
 
 
 def resolve(  # noqa: PLR0913 # sizes: each is an option of the command line

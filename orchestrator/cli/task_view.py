@@ -15,8 +15,11 @@ from orchestrator.cli.output import (
     table,
     time_text,
 )
+from orchestrator.cli.task_budget import budget_document, budget_text
+from orchestrator.domain.budget import micros, money_text
 from orchestrator.domain.context import Context
 from orchestrator.domain.task import Priority, TaskStatus
+from orchestrator.engine.budgets import Account
 from orchestrator.store.history import StepRow, TaskDetails, TaskRow
 from orchestrator.store.open_calls import OpenCall
 from orchestrator.telemetry.log_lines import printable
@@ -68,14 +71,18 @@ def task_table(rows: Sequence[TaskRow]) -> Table:
 
 
 def task_details(
-    details: TaskDetails, unanswered: Sequence[OpenCall] = (), *, as_of: str = ""
+    details: TaskDetails,
+    unanswered: Sequence[OpenCall] = (),
+    *,
+    budget: Account | None,
+    as_of: str = "",
 ) -> RenderableType:
     """The task's facts, its progress and its context; `as_of` says which moment that is of."""
     row = details.row
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
-    for name, value in (*_facts(details), *map(_open_call, unanswered)):
+    for name, value in (*_facts(details, budget), *map(_open_call, unanswered)):
         facts.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
     parts: list[RenderableType] = [facts, Text(f"\ncontext{as_of}", style="bold")]
     if details.context is None:
@@ -92,12 +99,17 @@ def task_details(
 
 
 def task_document(
-    details: TaskDetails, steps: Sequence[StepRow], unanswered: Sequence[OpenCall] = ()
+    details: TaskDetails,
+    steps: Sequence[StepRow],
+    unanswered: Sequence[OpenCall] = (),
+    *,
+    budget: Account | None,
 ) -> dict[str, object]:
     """The task as one flat JSON object, its steps under `steps`."""
     facts = asdict(details)
     row = facts.pop("row")
-    return {**row, **facts, "open_calls": unanswered, "steps": steps}
+    account = budget_document(budget) if budget else None
+    return {**row, **facts, "account": account, "open_calls": unanswered, "steps": steps}
 
 
 def _open_call(call: OpenCall) -> tuple[str, str]:
@@ -106,7 +118,7 @@ def _open_call(call: OpenCall) -> tuple[str, str]:
     return f"open call {call.step}/{call.call}", f"{call.agent} {since}: {call.state}"
 
 
-def _facts(details: TaskDetails) -> list[tuple[str, str | Text]]:
+def _facts(details: TaskDetails, budget: Account | None) -> list[tuple[str, str | Text]]:
     row = details.row
     facts: list[tuple[str, str | Text | None]] = [
         ("task", row.task_id),
@@ -118,6 +130,7 @@ def _facts(details: TaskDetails) -> list[tuple[str, str | Text]]:
         ("looked at again", time_text(details.run_at) if _will_run(row.status) else None),
         ("unread events", str(details.unread) if details.unread else None),
         ("steps, tokens", f"{row.steps}, {row.tokens}"),
+        ("budget", budget_text(budget) if budget else None),
         ("created", f"{time_text(row.created_at)} ({duration_text(row.age_seconds)})"),
         ("finished", time_text(row.finished_at)),
         ("deadline", time_text(details.deadline)),
@@ -130,7 +143,7 @@ def _facts(details: TaskDetails) -> list[tuple[str, str | Text]]:
 
 def step_table(steps: Sequence[StepRow]) -> Table:
     return table(
-        ("#", "TIME", "STEP", "AGENT", "STATUS", "TOOK", "TOKENS", "WHAT"),
+        ("#", "TIME", "STEP", "AGENT", "STATUS", "TOOK", "TOKENS", "COST", "WHAT"),
         (
             (
                 str(step.seq),
@@ -140,6 +153,7 @@ def step_table(steps: Sequence[StepRow]) -> Table:
                 step.status or "",
                 "" if step.duration_ms is None else duration_text(step.duration_ms / 1000),
                 tokens_text(step),
+                cost_text(step.cost),
                 shortened(step.summary, SUMMARY_LENGTH),
             )
             for step in steps
@@ -161,6 +175,10 @@ def step_line(step: StepRow) -> str:
         shortened(step.summary, SUMMARY_LENGTH),
     )
     return printable("  ".join(parts).rstrip())
+
+
+def cost_text(cost: float | None) -> str:
+    return money_text(micros(cost)) if cost else ""
 
 
 def tokens_text(step: StepRow) -> str:

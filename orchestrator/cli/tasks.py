@@ -9,7 +9,8 @@ from orchestrator.cli import task_control
 from orchestrator.cli import watch as watching
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
-from orchestrator.cli.session import with_database
+from orchestrator.cli.session import settings_for, with_database
+from orchestrator.cli.task_budget import budget_of
 from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.task import TaskStatus
@@ -33,7 +34,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
 @app.callback()
 def _tasks() -> None:
-    """List, show and watch tasks; cancel, pause, resume, resolve and retry them."""
+    """List, show and watch tasks; cancel, pause, resume, resolve, top up and retry them."""
 
 
 @app.command("list")
@@ -93,18 +94,20 @@ def show(
     async def read(database: Database) -> tuple[TaskDetails, list[StepRow], list[OpenCall]]:
         at_step = None if step is None else Seq(step)
         details = await show_task(database, TaskId(task_id), step=at_step, at=at_time)
-        found = await steps_of(database, TaskId(task_id)) if steps else []
-        shown = [s for s in found if _is_until(s, step=step, at=at_time)]
-        return details, shown, await open_calls(database, TaskId(task_id))
+        journal = await steps_of(database, TaskId(task_id))
+        return details, journal, await open_calls(database, TaskId(task_id))
 
-    details, found, unanswered = with_database(read)
+    details, journal, unanswered = with_database(read)
+    limits = settings_for("database").engine.limits
+    budget = budget_of(details, journal, limits=limits)
+    found = [s for s in journal if steps and _is_until(s, step=step, at=at_time)]
     if as_json:
-        print_json(task_document(details, found, unanswered))
+        print_json(task_document(details, found, unanswered, budget=budget))
         return
     as_of = f" at step {step}" if step is not None else ""
     as_of = f" at {time_text(at_time)}" if at_time is not None else as_of
     out = console()
-    out.print(task_details(details, unanswered, as_of=as_of))
+    out.print(task_details(details, unanswered, budget=budget, as_of=as_of))
     if found:
         out.print()
         out.print(step_table(found))
@@ -140,6 +143,7 @@ app.command()(task_control.cancel)
 app.command()(task_control.pause)
 app.command()(task_control.resume)
 app.command()(task_control.resolve)
+app.command("top-up")(task_control.top_up)
 
 
 @app.command()

@@ -41,6 +41,8 @@ class Agent:
     cancel_url: str | None = None
     """Where the agent is told that nobody waits for a call any more."""
     compensation: JsonObject | None = None
+    cost: float = 0.0
+    """What a call costs, unless its answer says otherwise: set aside from a task's budget."""
     secret_env: str | None = None
     """Name of the variable that holds the signing secret; the secret itself is never stored."""
     config: JsonObject = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from orchestrator.domain.budget import Micros, told_cost_micros
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
 
@@ -16,6 +17,13 @@ class Call:
     input: JsonObject = field(default_factory=dict)
     tool_call_id: str | None = None
     """The model's id of it, so that the result can be given back under that id."""
+    cost_micros: Micros = 0
+    """What its agent declared that a call costs: set aside until the result tells."""
+
+    def charged(self, usage: JsonObject | None) -> int:
+        """What it costs in the end, in millionths: what the agent says, else what was set aside."""
+        told = told_cost_micros(usage)
+        return self.cost_micros if told is None else told
 
 
 class CallStatus(StrEnum):

@@ -92,4 +92,5 @@ class Turn:
     """Something in this turn was unusable, and the model was told what."""
     model: str = ""
     usage: Usage = Usage()
+    cost_micros: int = 0
     duration_ms: int = 0

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.domain.budget import UNBOUNDED, Allowance
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Epoch, Seq
-from orchestrator.domain.step import Decided, Retried, Step
+from orchestrator.domain.step import Retried, Step
 from orchestrator.domain.task import Task
 
 
@@ -18,6 +19,9 @@ class Snapshot:
     context: Context
     steps: tuple[Step, ...] = ()
     """The journal so far, in order."""
+
+    allowance: Allowance = UNBOUNDED
+    """What is left for the planner's next turn."""
 
     @property
     def seq(self) -> Seq:
@@ -37,7 +41,3 @@ class Snapshot:
             if isinstance(self.steps[index].body, Retried):
                 return self.steps[index:]
         return self.steps
-
-    @property
-    def tokens(self) -> int:
-        return sum(s.body.usage.total for s in self.current_run if isinstance(s.body, Decided))

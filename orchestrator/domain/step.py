@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.domain.budget import Micros, Resource
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Decision, ModelMessage, Reply, Usage
 from orchestrator.domain.errors import UnreadableJournal
@@ -48,6 +49,7 @@ class Decided:
     is_repair: bool = False
     model: str = ""
     usage: Usage = Usage()
+    cost_micros: Micros = 0
     duration_ms: int = 0
 
 
@@ -75,6 +77,8 @@ class CallFinished:
     error: str | None = None
     attempt: int = 1
     usage: JsonObject | None = None
+    cost_micros: Micros = 0
+    """What it is charged with in the end; with `accepted` not known yet."""
     duration_ms: int = 0
     until: datetime | None = None
     """With `accepted`: when the agent's later answer is given up."""
@@ -118,6 +122,16 @@ class CallParked:
     """`paused`, `breaker_open`, `limited`, `busy`, `rate` or `retry_budget`."""
     reason: str
     until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSpent:
+    """What is left of the budget does not reach for the planner's next turn."""
+
+    kind: ClassVar[str] = "budget_spent"
+    resource: Resource
+    needed: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +190,7 @@ StepBody = (
     | CallFinished
     | AttemptFailed
     | CallParked
+    | BudgetSpent
     | Rested
     | Completed
     | Failed
@@ -206,6 +221,7 @@ _ADAPTERS: dict[str, TypeAdapter[StepBody]] = {
         CallFinished,
         AttemptFailed,
         CallParked,
+        BudgetSpent,
         Rested,
         Completed,
         Failed,

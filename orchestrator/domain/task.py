@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
+from orchestrator.domain.budget import NO_BUDGET, Budget
 from orchestrator.domain.ids import TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 
@@ -92,7 +93,7 @@ class Task:
     tenant: str = "default"
     deadline: datetime | None = None
     """Aware UTC; a task that is not done by then fails."""
-    budget_tokens: int | None = None
+    budget: Budget = NO_BUDGET
     metadata: JsonObject = field(default_factory=dict)
     created_at: datetime
     traceparent: str | None = None

@@ -13,14 +13,15 @@ from orchestrator.agents.agent import Caller, CallRequest
 from orchestrator.agents.target import Target
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.budget import MICROS
 from orchestrator.domain.call import CallResult, CallStatus, Fault
 from orchestrator.domain.context import collected
 from orchestrator.domain.errors import NotNow
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
+from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.lease import Lease
-from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
@@ -132,6 +133,7 @@ class Calls:
             error="the task ended before its answer: it may have had its effect"
             + ("; the agent was told" if is_told else ""),
             attempt=due.attempt,
+            cost_micros=due.call.cost_micros,
         )
 
     def _later(self, due: DueCall, result: CallResult, target: Target) -> Outcome:
@@ -234,7 +236,15 @@ def _text(value: JsonObject) -> str:
 
 
 def _error(text: str) -> CallResult:
-    return CallResult(status=CallStatus.ERROR, error=text)
+    return CallResult(status=CallStatus.ERROR, error=text, was_sent=False)
+
+
+def _cost(due: DueCall, result: CallResult) -> int:
+    if result.status is CallStatus.ACCEPTED or (not result.was_sent and due.attempt == 1):
+        return 0
+    cost_micros = due.call.charged(result.usage)
+    metrics.AGENT_COST.labels(due.call.agent).inc(cost_micros / MICROS)
+    return cost_micros
 
 
 def _finished(
@@ -255,6 +265,7 @@ def _finished(
             error=result.error,
             attempt=due.attempt,
             usage=result.usage,
+            cost_micros=_cost(due, result),
             duration_ms=result.duration_ms,
             until=until,
         ),

@@ -1,12 +1,25 @@
 """What a runner saw, as steps of the journal and as the task's status (pure)."""
 
-from orchestrator.domain.call import CallStatus
-from orchestrator.domain.decision import Delegate, Turn
+from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.budget import micros
+from orchestrator.domain.call import Call, CallStatus
+from orchestrator.domain.decision import Decision, Delegate, Turn
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
-from orchestrator.domain.step import CallFinished, Cancelled, Completed, Decided, Failed
+from orchestrator.domain.step import (
+    BudgetSpent,
+    CallFinished,
+    Cancelled,
+    Completed,
+    Decided,
+    Failed,
+)
 from orchestrator.domain.task import TaskStatus
-from orchestrator.engine.moves import DueCall
+from orchestrator.engine.call_states import DueCall
+from orchestrator.planners.planner import OverBudget
 
 
 def decided_by(turn: Turn) -> Decided:
@@ -17,8 +30,24 @@ def decided_by(turn: Turn) -> Decided:
         is_repair=turn.is_repair,
         model=turn.model,
         usage=turn.usage,
+        cost_micros=turn.cost_micros,
         duration_ms=turn.duration_ms,
     )
+
+
+def as_declared(decision: Decision, agents: Mapping[AgentId, Agent]) -> Decision:
+    """The decision with what its agents declare now: it counts, whatever they declare later."""
+    if not isinstance(decision, Delegate):
+        return decision
+    return replace(decision, calls=tuple(_declared(c, agents.get(c.agent)) for c in decision.calls))
+
+
+def _declared(call: Call, agent: Agent | None) -> Call:
+    return call if agent is None else replace(call, cost_micros=micros(agent.cost))
+
+
+def budget_spent(error: OverBudget) -> BudgetSpent:
+    return BudgetSpent(resource=error.resource, needed=error.needed, left=error.left)
 
 
 def turn_change(turn: Turn) -> JsonObject | None:
@@ -53,11 +82,12 @@ def not_made(due: DueCall) -> CallFinished:
     )
 
 
-def gave_up(step: Seq, call: int, agent: AgentId) -> CallFinished:
+def gave_up(step: Seq, call: Call) -> CallFinished:
     return CallFinished(
         step=step,
-        call=call,
-        agent=agent,
+        call=call.number,
+        agent=call.agent,
         status=CallStatus.ERROR,
+        cost_micros=call.cost_micros,
         error="no answer came within the time that it may take",
     )

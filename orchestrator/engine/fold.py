@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from orchestrator.domain.call import CallStatus
+from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.context import collected, event_change
 from orchestrator.domain.decision import Delegate
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, InboxMessage
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP, InboxMessage
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -34,13 +34,13 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
     if message.event_type == AGENT_RESULT:
         answered = _answered(snapshot, message)
         if answered is not None:
-            return _late_result(seq, message, answered, output_fields(answered))
+            return _late_result(seq, message, answered, output_fields(answered.agent))
     body = EventApplied(
         event_type=message.event_type, payload=message.payload, source=message.source
     )
     if message.event_type in (PAUSE, RESUME):
         return Step(seq=seq, body=body, change={"current_state": _said(message)})
-    if message.event_type in (CANCEL, AGENT_RESULT):
+    if message.event_type in (CANCEL, TOP_UP, AGENT_RESULT):
         # A result that nobody waits for (any more) is kept in the journal and changes nothing.
         return Step(seq=seq, body=body)
     change = event_change(snapshot.context.required_fields, message.payload)
@@ -55,8 +55,8 @@ def _said(message: InboxMessage) -> str:
     return f"{word}{who}: {reason}" if reason else f"{word}{who}"
 
 
-def _answered(snapshot: Snapshot, message: InboxMessage) -> AgentId | None:
-    """The agent of the unfinished call that the message answers."""
+def _answered(snapshot: Snapshot, message: InboxMessage) -> Call | None:
+    """The unfinished call that the message answers."""
     for index in range(len(snapshot.steps) - 1, -1, -1):
         step = snapshot.steps[index]
         if not isinstance(step.body, Decided):
@@ -66,7 +66,7 @@ def _answered(snapshot: Snapshot, message: InboxMessage) -> AgentId | None:
         if any(_is_final(s, step.seq, message.call) for s in snapshot.steps[index + 1 :]):
             return None
         calls = step.body.decision.calls
-        return next((c.agent for c in calls if c.number == message.call), None)
+        return next((c for c in calls if c.number == message.call), None)
     return None
 
 
@@ -79,26 +79,29 @@ def _is_final(step: Step, decision: Seq, call: int | None) -> bool:
     )
 
 
-def _late_result(seq: Seq, message: InboxMessage, agent: AgentId, fields: Sequence[str]) -> Step:
+def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[str]) -> Step:
     assert message.step is not None
-    assert message.call is not None
     payload = message.payload
     output = payload.get("output")
     values: JsonObject = output if isinstance(output, dict) else {}
     status = _status(payload.get("status", CallStatus.SUCCESS.value))
     error = payload.get("error_message")
+    said = payload.get("usage")
+    usage = said if isinstance(said, dict) else None
     found = collected(fields, values) if status is CallStatus.SUCCESS else {}
     return Step(
         seq=seq,
         body=CallFinished(
             step=Seq(message.step),
-            call=message.call,
-            agent=agent,
+            call=call.number,
+            agent=call.agent,
             status=status,
             output=values,
             error=str(error) if error is not None else None,
             by=str(payload.get("by") or ""),
             reason=str(payload.get("reason") or ""),
+            usage=usage,
+            cost_micros=call.charged(usage),
         ),
         change={"collected_data": found} if found else None,
     )

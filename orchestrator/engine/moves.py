@@ -7,9 +7,9 @@ it ends; nothing is remembered anywhere else.
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from orchestrator.domain.call import Call, CallStatus
+from orchestrator.domain.call import Call
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
-from orchestrator.domain.event import CANCEL, PAUSE, RESUME
+from orchestrator.domain.event import CANCEL, PAUSE, RESUME, TOP_UP
 from orchestrator.domain.ids import Seq, idempotency_key
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -17,7 +17,6 @@ from orchestrator.domain.step import (
     AttemptFailed,
     CallFinished,
     CallParked,
-    CallStarted,
     Cancelled,
     Completed,
     Decided,
@@ -26,19 +25,17 @@ from orchestrator.domain.step import (
     Retried,
     Step,
 )
+from orchestrator.engine.budgets import (
+    Account,
+    account,
+    fitting,
+    why_no_call,
+    why_no_turn,
+    why_over,
+)
+from orchestrator.engine.call_states import CallState, DueCall, call_states, look_at, waits_for
 from orchestrator.engine.options import TaskLimits
 from orchestrator.engine.parked import NONE_PARKED, Parked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueCall:
-    """A call of the last decision that has no result yet and may go out now."""
-
-    step: Seq
-    call: Call
-    attempt: int
-    was_started: bool
-    """It was journaled as begun: whether it took effect is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +85,15 @@ class Sleep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfBudget:
+    """What comes next does not fit into the budget: becomes a rest or the task's end."""
+
+    why: str
+    is_unmade: bool = False
+    """It is about calls that never went out: there is nothing to abandon."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The task is over."""
 
@@ -97,38 +103,29 @@ class Finish:
 Move = MakeCalls | GiveUp | Abandon | Ask | TimeOut | Sleep | Finish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _CallState:
-    call: Call
-    attempts: int = 0
-    retry_at: datetime | None = None
-    was_started: bool = False
-    is_accepted: bool = False
-    accepted_until: datetime | None = None
-    parked: CallParked | None = None
-    note: str = ""
-    is_unknown: bool = False
-    """It was abandoned: `unknown` stands in the journal as its result."""
-
-    def due(self, seq: Seq) -> DueCall:
-        return DueCall(
-            step=seq, call=self.call, attempt=self.attempts + 1, was_started=self.was_started
-        )
-
-
 def next_move(
     snapshot: Snapshot, *, now: datetime, limits: TaskLimits, parked: Parked = NONE_PARKED
 ) -> Move:
     """The one move that follows from journal, clock, limits, and what can't be called now."""
-    over = _over(snapshot, now=now, limits=limits)
-    if over is not None:
-        return _wind_up(snapshot, over)
-    if _is_paused(snapshot):
-        return Sleep(waiting_for="a resume event", until=ends_at(snapshot, limits), is_paused=True)
-    move = _carry_on(snapshot, now=now, parked=parked)
-    if isinstance(move, Sleep):
-        ends = ends_at(snapshot, limits)
-        return replace(move, until=min(move.until, ends) if move.until else ends)
+    budget = account(snapshot, limits=limits, now=now)
+    end = _end(snapshot, now=now)
+    if end is not None:
+        return _wind_up(snapshot, end)
+    why = why_over(budget)
+    if why is None and _is_paused(snapshot):
+        rest = Sleep(waiting_for="a resume event", until=None, is_paused=True)
+        return _within(rest, snapshot, budget.ends)
+    move = OutOfBudget(why=why) if why else _carry_on(snapshot, budget, now=now, parked=parked)
+    match move:
+        case Ask() if why := why_no_turn(budget):
+            move = OutOfBudget(why=why)
+        case Sleep():
+            return _within(move, snapshot, budget.ends)
+        case _:
+            pass
+    if isinstance(move, OutOfBudget):
+        patience = budget.ends + limits.max_age
+        return _out_of_budget(move, snapshot, patience=patience, now=now)
     return move
 
 
@@ -146,18 +143,15 @@ def finished_calls(snapshot: Snapshot) -> set[tuple[Seq, int]]:
     }
 
 
-def _over(
-    snapshot: Snapshot, *, now: datetime, limits: TaskLimits
-) -> Completed | Failed | Cancelled | None:
+def _end(snapshot: Snapshot, *, now: datetime) -> Failed | Cancelled | None:
     """The end that no further step of the task's own changes."""
     for step in snapshot.current_run:
         if isinstance(step.body, EventApplied) and step.body.event_type == CANCEL:
             return _cancelled(step.body.payload)
-    exceeded = _exceeded(snapshot, now=now, limits=limits)
-    if exceeded is not None and exceeded.code == "limit" and snapshot.context.is_complete:
-        # What the last step within the limits brought is not thrown away.
-        return Completed(result=_result(snapshot), by="rule")
-    return exceeded
+    deadline = snapshot.task.deadline
+    if deadline is not None and now >= deadline:
+        return Failed(code="deadline", reason=f"not done by its deadline {deadline.isoformat()}")
+    return None
 
 
 def _cancelled(payload: JsonObject) -> Cancelled:
@@ -174,7 +168,7 @@ def _wind_up(snapshot: Snapshot, outcome: Completed | Failed | Cancelled) -> Aba
     decision = decided.body.decision if decided and isinstance(decided.body, Decided) else None
     if decided is None or not isinstance(decision, Delegate):
         return Finish(outcome=outcome)
-    states = _call_states(decided.seq, decision, after)
+    states = call_states(decided.seq, decision.calls, after)
     left = tuple(s.due(decided.seq) for s in states if not s.is_unknown)
     if left:
         return Abandon(calls=left)
@@ -185,32 +179,29 @@ def _wind_up(snapshot: Snapshot, outcome: Completed | Failed | Cancelled) -> Aba
     return Finish(outcome=replace(outcome, unknown=tuple(keys)))
 
 
-def _exceeded(snapshot: Snapshot, *, now: datetime, limits: TaskLimits) -> Failed | None:
-    task = snapshot.task
-    run = snapshot.current_run
-    if task.deadline is not None and now >= task.deadline:
-        return Failed(
-            code="deadline", reason=f"not done by its deadline {task.deadline.isoformat()}"
-        )
-    began = run[0].at if run and run[0].at is not None else task.created_at
-    if now >= began + limits.max_age:
-        return Failed(code="limit", reason=f"not done within {limits.max_age}")
-    # What an outage adds is no work of the task.
-    steps = sum(not isinstance(step.body, CallParked | CallStarted) for step in run)
-    if steps >= limits.max_steps:
-        return Failed(code="limit", reason=f"{steps} steps, the limit is {limits.max_steps}")
-    budget = limits.max_tokens if task.budget_tokens is None else task.budget_tokens
-    if snapshot.tokens >= budget:
-        return Failed(code="limit", reason=f"{snapshot.tokens} tokens used, the budget is {budget}")
-    return None
+def _out_of_budget(
+    move: OutOfBudget, snapshot: Snapshot, *, patience: datetime, now: datetime
+) -> Move:
+    if snapshot.context.is_complete:
+        # What the last step within the limits brought is not thrown away.
+        return _wind_up(snapshot, Completed(result=_result(snapshot), by="rule"))
+    if snapshot.task.budget.when_exhausted == "fail" or now >= patience:
+        failed = Failed(code="limit", reason=move.why)
+        return Finish(outcome=failed) if move.is_unmade else _wind_up(snapshot, failed)
+    return _within(Sleep(waiting_for=f"a top-up: {move.why}", until=None), snapshot, patience)
+
+
+def _within(sleep: Sleep, snapshot: Snapshot, ends: datetime) -> Sleep:
+    """A rest ends at the latest when the task's time is up."""
+    times = [t for t in (sleep.until, snapshot.task.deadline, ends) if t is not None]
+    return replace(sleep, until=min(times))
 
 
 def ends_at(snapshot: Snapshot, limits: TaskLimits) -> datetime:
     """When the task's time is up, whatever it does then."""
-    run = snapshot.current_run
-    began = run[0].at if run and run[0].at is not None else snapshot.task.created_at
-    end = began + limits.max_age
-    return min(end, snapshot.task.deadline) if snapshot.task.deadline is not None else end
+    task = snapshot.task
+    ends = account(snapshot, limits=limits, now=task.created_at).ends
+    return min(ends, task.deadline) if task.deadline is not None else ends
 
 
 def _is_paused(snapshot: Snapshot) -> bool:
@@ -220,13 +211,18 @@ def _is_paused(snapshot: Snapshot) -> bool:
     return False
 
 
-def _carry_on(snapshot: Snapshot, *, now: datetime, parked: Parked) -> Move:
+def _carry_on(
+    snapshot: Snapshot, budget: Account, *, now: datetime, parked: Parked
+) -> Move | OutOfBudget:
     decided, after = _last_decision(snapshot)
     decision = decided.body.decision if decided and isinstance(decided.body, Decided) else None
     match decision:
         case Delegate():
             assert decided is not None
-            move = _outstanding(decided.seq, decision, after, now=now, parked=parked)
+            states = _with_parked(
+                decided.seq, call_states(decided.seq, decision.calls, after), parked, now=now
+            )
+            move = _outstanding(decided.seq, states, budget, now=now)
             if move is not None:
                 return move
         case Wait() if not snapshot.context.is_complete and not _was_woken(after):
@@ -267,8 +263,8 @@ def _was_ended(steps: tuple[Step, ...]) -> bool:
 def _was_woken(after: tuple[Step, ...]) -> bool:
     return any(
         isinstance(s.body, Retried)
-        # A pause that is over tells the planner nothing that it does not know.
-        or (isinstance(s.body, EventApplied) and s.body.event_type not in (PAUSE, RESUME))
+        # A pause that is over, or a budget, tells the planner nothing that it does not know.
+        or (isinstance(s.body, EventApplied) and s.body.event_type not in (PAUSE, RESUME, TOP_UP))
         for s in after
     )
 
@@ -289,94 +285,53 @@ def _ask(after: tuple[Step, ...], *, now: datetime, held: CallParked | None) -> 
 
 
 def _outstanding(
-    seq: Seq, decision: Delegate, after: tuple[Step, ...], *, now: datetime, parked: Parked
-) -> Move | None:
+    seq: Seq, states: list[CallState], budget: Account, *, now: datetime
+) -> Move | OutOfBudget | None:
     """What is left of a decision's calls; None when each has its result."""
-    states = [
-        replace(state, parked=held) if held is not None and held.until > now else state
-        for state in _call_states(seq, decision, after)
-        for held in (parked.get((seq, state.call.number)),)
-    ]
     if not states:
         return None
+    paid = _paid(states, budget)
     due = tuple(
         s.due(seq)
         for s in states
-        if not s.is_accepted and s.parked is None and (s.retry_at is None or s.retry_at <= now)
+        if s.call.number in paid
+        and not s.is_accepted
+        and s.parked is None
+        and (s.retry_at is None or s.retry_at <= now)
     )
     if due:
         return MakeCalls(calls=due)
+    if not paid:
+        why = why_no_call(budget, cost_micros=states[0].call.cost_micros)
+        return OutOfBudget(why=why, is_unmade=True)
     late = tuple(
         (seq, s.call) for s in states if s.accepted_until is not None and s.accepted_until <= now
     )
     if late:
         return GiveUp(calls=late)
-    times = [t for s in states if (t := _look_at(s)) is not None]
+    times = [t for s in states if (t := look_at(s)) is not None]
     return Sleep(
-        waiting_for=_waits_for(states),
+        waiting_for=waits_for(states),
         until=min(times) if times else None,
         parked_for=tuple(sorted({s.parked.target for s in states if s.parked is not None})),
     )
 
 
-def _look_at(state: _CallState) -> datetime | None:
-    if state.parked is not None and not state.is_accepted:
-        return state.parked.until
-    return state.accepted_until or state.retry_at
+def _with_parked(
+    seq: Seq, states: list[CallState], parked: Parked, *, now: datetime
+) -> list[CallState]:
+    held = ((s, parked.get((seq, s.call.number))) for s in states)
+    return [replace(s, parked=h) if h is not None and h.until > now else s for s, h in held]
 
 
-def _call_states(seq: Seq, decision: Delegate, after: tuple[Step, ...]) -> list[_CallState]:
-    """The calls without a final result, as the journal left them."""
-    states = {call.number: _CallState(call=call) for call in decision.calls}
-    for step in after:
-        match step.body:
-            case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if (
-                s == seq and n in states
-            ):
-                states[n] = _CallState(
-                    call=states[n].call,
-                    attempts=body.attempt,
-                    is_accepted=True,
-                    accepted_until=body.until,
-                    note=body.error or "",
-                )
-            case CallFinished(step=s, call=n, status=CallStatus.UNKNOWN) if (
-                s == seq and n in states
-            ):
-                states[n] = _CallState(
-                    call=states[n].call,
-                    attempts=states[n].attempts,
-                    was_started=True,
-                    is_unknown=True,
-                )
-            case CallFinished(step=s, call=n) if s == seq:
-                states.pop(n, None)
-            case AttemptFailed(step=s, call=n) as body if s == seq and n in states:
-                states[n] = _CallState(
-                    call=states[n].call, attempts=body.attempt, retry_at=body.retry_at
-                )
-            case CallStarted(step=s, call=n) if s == seq and n in states:
-                before = states[n]
-                states[n] = _CallState(call=before.call, attempts=before.attempts, was_started=True)
-            case CallParked(step=s, call=n) if s == seq and n in states:
-                # Of what must not go out twice it is only journaled where it did not go out at all.
-                states[n] = replace(states[n], was_started=False)
-            case Retried():
-                states = {
-                    n: replace(s, attempts=0, retry_at=None, is_unknown=False)
-                    for n, s in states.items()
-                }
-            case _:
-                pass
-    return list(states.values())
-
-
-def _waits_for(states: list[_CallState]) -> str:
-    notes = [s.note for s in states if s.note]
-    notes += sorted({s.parked.reason for s in states if s.parked is not None})
-    if notes:
-        return "; ".join(notes)
-    accepted = [s.call.agent for s in states if s.is_accepted]
-    if accepted:
-        return f"a later answer of {', '.join(sorted(accepted))}"
-    return f"another try of {', '.join(sorted(s.call.agent for s in states))}"
+def _paid(states: list[CallState], budget: Account) -> set[int]:
+    """The calls that fit into the budget; one that went out before keeps what was set aside."""
+    begun = [s.call for s in states if s.has_begun]
+    others = [s.call for s in states if not s.has_begun]
+    fit = fitting(
+        [call.cost_micros for call in others],
+        left_micros=budget.left_micros,
+        held_micros=sum(call.cost_micros for call in begun),
+    )
+    paid = [call for call, fits in zip(others, fit, strict=True) if fits]
+    return {call.number for call in (*begun, *paid)}

@@ -14,10 +14,13 @@ MIN_WEIGHT = 0.001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskLimits:
-    """Bounds of one task; what it used is in its journal, so a restart resets nothing."""
+    """Bounds of a task that brings none of its own; what it used is in its journal."""
 
     max_steps: int = 100
+    max_attempts: int = 100
+    """Failed tries of the model and of agents, of all calls together."""
     max_tokens: int = 200_000
+    max_cost_micros: int | None = None
     max_age: timedelta = timedelta(days=7)
     """From the task's acceptance, waiting included; a task's own `deadline` may be earlier."""
 

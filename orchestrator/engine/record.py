@@ -9,7 +9,7 @@ import orjson
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
-from orchestrator.domain.step import Decided, Step, StepBody
+from orchestrator.domain.step import CallFinished, Decided, Step, StepBody
 from orchestrator.engine.journal import Journal
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
@@ -30,7 +30,7 @@ class Record:
         """`tasks.wake` when the inbox was last read."""
         self._journal = journal
         self._now = now
-        self._tokens = sum(_tokens(step) for step in loaded.snapshot.steps)
+        self._tokens, self._cost_micros = _used(loaded.snapshot.steps)
         self._context_seq = loaded.snapshot.seq
 
     def next(self, body: StepBody, *, change: JsonObject | None = None, ahead: int = 1) -> Step:
@@ -73,7 +73,9 @@ class Record:
     def _take(self, steps: Sequence[Step]) -> None:
         now = self._now()
         self.snapshot = self.snapshot.after([replace(step, at=now) for step in steps])
-        self._tokens += sum(_tokens(step) for step in steps)
+        tokens, cost_micros = _used(steps)
+        self._tokens += tokens
+        self._cost_micros += cost_micros
 
     def _entry(
         self,
@@ -91,6 +93,7 @@ class Record:
             applied=applied,
             context=context,
             tokens=self._tokens,
+            cost_micros=self._cost_micros,
             seen=self.seen,
             rest=rest,
         )
@@ -107,5 +110,13 @@ class Record:
         return text.decode()
 
 
-def _tokens(step: Step) -> int:
-    return step.body.usage.total if isinstance(step.body, Decided) else 0
+def _used(steps: Sequence[Step]) -> tuple[int, int]:
+    """Tokens and money of these steps."""
+    tokens = cost_micros = 0
+    for step in steps:
+        if isinstance(step.body, Decided):
+            tokens += step.body.usage.total
+            cost_micros += step.body.cost_micros
+        elif isinstance(step.body, CallFinished):
+            cost_micros += step.body.cost_micros
+    return tokens, cost_micros

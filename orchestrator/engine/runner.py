@@ -9,8 +9,8 @@ clock of the task's end: what is under way is cut then.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -34,15 +34,24 @@ from orchestrator.domain.step import (
     Step,
 )
 from orchestrator.domain.task import TaskStatus
+from orchestrator.engine.budgets import with_allowance
+from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.calls import Calls
-from orchestrator.engine.facts import decided_by, ending, gave_up, not_made, turn_change
+from orchestrator.engine.facts import (
+    as_declared,
+    budget_spent,
+    decided_by,
+    ending,
+    gave_up,
+    not_made,
+    turn_change,
+)
 from orchestrator.engine.fold import fold
 from orchestrator.engine.journal import Journal, Poisoned
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.moves import (
     Abandon,
     Ask,
-    DueCall,
     Finish,
     GiveUp,
     MakeCalls,
@@ -57,8 +66,8 @@ from orchestrator.engine.moves import (
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.parked import was_told
 from orchestrator.engine.record import Record
-from orchestrator.engine.under_way import Bell, under_way
-from orchestrator.planners.planner import Planner
+from orchestrator.engine.under_way import Bell, raise_first, under_way
+from orchestrator.planners.planner import OverBudget, Planner
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Rest
 from orchestrator.telemetry.logs import get_logger
@@ -150,7 +159,7 @@ class Runner:
                 self._record.add(EventApplied(event_type=TIMEOUT, payload=payload))
             case GiveUp(calls=late):
                 for step, call in late:
-                    self._record.add(gave_up(step, call.number, call.agent))
+                    self._record.add(gave_up(step, call))
             case Abandon(calls=left):
                 await self._abandon(left)
         return None
@@ -201,6 +210,9 @@ class Runner:
             said = turn.result()
         except ModelFailed as error:
             return await self._model_failed(error, attempt)
+        except OverBudget as error:
+            self._record.add(budget_spent(error))
+            return None
         except NotNow as refused:
             self._park(self._tools.calls.parked_turn(refused))
             return None
@@ -210,7 +222,11 @@ class Runner:
 
     async def _turn(self) -> Turn:
         await self._tools.lease.held()
-        return await self._tools.planner.plan(self._record.snapshot)
+        limits, now = self._tools.options.limits, self._tools.now()
+        turn = await self._tools.planner.plan(
+            with_allowance(self._record.snapshot, limits=limits, now=now)
+        )
+        return replace(turn, decision=as_declared(turn.decision, await self._agents()))
 
     async def _comes_to_its_end(self, turn: "asyncio.Task[Turn]") -> bool:
         """False where something came first that the turn does not matter to any more.
@@ -289,8 +305,8 @@ class Runner:
                     return
             if self._seconds_left() <= 0:
                 return
-            _raise_first(calls.values())
-        _raise_first(calls.values())
+            raise_first(calls.values())
+        raise_first(calls.values())
 
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
         announce = partial(self._announce, due, agent)
@@ -380,10 +396,3 @@ class Runner:
         body = Failed(code=error.code, reason=str(error)[:MAX_REASON_CHARACTERS])
         rest = Rest(status=TaskStatus.FAILED, reason=body.reason)
         return (await self._record.commit_instead(error.seq, body, rest=rest)).status
-
-
-def _raise_first(calls: Iterable["asyncio.Task[None]"]) -> None:
-    """A call answers with a result whatever happens to it: an exception is a bug of ours."""
-    for call in calls:
-        if call.done() and not call.cancelled():
-            call.result()

@@ -5,7 +5,7 @@ connection back before the runner goes on.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -71,3 +71,10 @@ async def _cut(tasks: Collection["asyncio.Task[T]"]) -> None:
     _, left = await asyncio.wait(tasks, timeout=CUT_SECONDS)
     if left:
         log.error("what was cut does not end; nobody waits for it any more", works=len(left))
+
+
+def raise_first(calls: Iterable["asyncio.Task[None]"]) -> None:
+    """A call answers with a result whatever happens to it: an exception is a bug of ours."""
+    for call in calls:
+        if call.done() and not call.cancelled():
+            call.result()

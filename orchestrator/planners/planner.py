@@ -3,10 +3,24 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestrator.domain.budget import Resource
 from orchestrator.domain.decision import Turn
+from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
+
+
+class OverBudget(OrchestratorError):
+    """The turn may need more than the snapshot allows: nothing was asked."""
+
+    code = "over_budget"
+
+    def __init__(self, resource: Resource, *, needed: int, left: int) -> None:
+        super().__init__(f"{resource}: {needed} needed, {left} left")
+        self.resource = resource
+        self.needed = needed
+        self.left = left
 
 
 class Planner(Protocol):
@@ -16,6 +30,7 @@ class Planner(Protocol):
         """One turn for this snapshot.
 
         Raises:
+            OverBudget: it may need more than `snapshot.allowance`; nothing was asked.
             ModelFailed: there is no answer; `retryable` says whether asking later may help.
         """
         ...

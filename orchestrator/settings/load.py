@@ -14,9 +14,10 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
 from orchestrator.bus.options import BusOptions, Security, Topics
+from orchestrator.domain.budget import micros
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.engine.options import EngineOptions, TaskLimits
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
 from orchestrator.settings.checks import Need, contradictions, unknown, validated, with_secret_files
 from orchestrator.settings.variables import ENGINE, Variables
 from orchestrator.store.database import DatabaseOptions
@@ -153,6 +154,7 @@ def _bus(v: Variables) -> BusOptions:
 
 
 def _model(v: Variables) -> ModelOptions:
+    price = (v.orchestrator_model_prices or {}).get(v.llm_model)
     return ModelOptions(
         model=v.llm_model,
         base_url=v.openai_base_url,
@@ -163,6 +165,7 @@ def _model(v: Variables) -> ModelOptions:
         max_output_tokens=v.orchestrator_model_max_output_tokens,
         concurrency=v.orchestrator_model_concurrency,
         rate_per_second=v.orchestrator_model_rate_per_second,
+        price=None if price is None else Price(input=price.input, output=price.output),
     )
 
 
@@ -173,6 +176,7 @@ def _weights(text: str) -> dict[str, float]:
 
 def _engine(v: Variables) -> EngineOptions:
     kept = v.orchestrator_keep_finished_seconds
+    max_cost = v.orchestrator_max_cost
     return EngineOptions(
         # In a container the process id is always the same, so a restart finds its name again;
         # on a laptop it keeps two workers apart.
@@ -186,7 +190,9 @@ def _engine(v: Variables) -> EngineOptions:
         keep_finished=None if kept is None else timedelta(seconds=kept),
         limits=TaskLimits(
             max_steps=v.orchestrator_max_steps,
+            max_attempts=v.orchestrator_max_attempts,
             max_tokens=v.orchestrator_max_tokens,
+            max_cost_micros=None if max_cost is None else micros(max_cost),
             max_age=timedelta(seconds=v.orchestrator_max_age_seconds),
         ),
         agent_retry=replace(ENGINE.agent_retry, max_attempts=v.orchestrator_agent_max_attempts),

@@ -3,12 +3,14 @@
 Defaults are taken from the parts' own options, so that they are said once.
 """
 
+import json
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
+from orchestrator.domain.budget import MAX_COST
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
@@ -97,6 +99,32 @@ DatabaseUrl = Annotated[
 ]
 
 
+def _prices(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class ModelPrice(BaseModel):
+    """For a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    input: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    output: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+
+
+Prices = Annotated[
+    dict[str, ModelPrice],
+    BeforeValidator(_prices),
+    Field(
+        description='prices for a million tokens as JSON, such as {"openai:gpt-4.1-mini": '
+        '{"input": 0.4, "output": 1.6}}'
+    ),
+]
+Money = Annotated[
+    float, Field(gt=0, le=MAX_COST, allow_inf_nan=False, description="an amount of money above 0")
+]
+
+
 class Variables(BaseModel):
     """Every variable, by its name in lower case, with its default."""
 
@@ -132,6 +160,7 @@ class Variables(BaseModel):
     orchestrator_model_rate_per_second: Annotated[
         float | None, Field(gt=0, le=1e6, description="a number above 0")
     ] = None
+    orchestrator_model_prices: Prices | None = None
     orchestrator_model_max_attempts: Count = ENGINE.model_retry.max_attempts
     orchestrator_model_max_agent_tools: Count = AGENTIC.max_agent_tools
 
@@ -145,7 +174,9 @@ class Variables(BaseModel):
     ] = ENGINE.grace.total_seconds()
     orchestrator_tenant_weights: Weights | None = None
     orchestrator_max_steps: Count = ENGINE.limits.max_steps
+    orchestrator_max_attempts: Count = ENGINE.limits.max_attempts
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
+    orchestrator_max_cost: Money | None = None
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
     orchestrator_keep_finished_seconds: Annotated[
         float | None,

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import UnreadableJournal
 from orchestrator.domain.event import URGENT as EVENTS
@@ -82,7 +83,8 @@ _MESSAGES = """
 """
 
 LOAD = """
-SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.metadata,
+SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.budget,
+       t.metadata,
        t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq, t.claims,
        (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
         FROM steps s WHERE s.task = t.id) AS steps,
@@ -249,7 +251,7 @@ def _loaded(row: Row) -> Loaded:
         tenant=row["tenant"],
         description=row["description"],
         deadline=row["deadline"],
-        budget_tokens=row["budget_tokens"],
+        budget=Budget.of_row(tokens=row["budget_tokens"], document=row["budget"]),
         metadata=row["metadata"],
         created_at=row["created_at"],
         traceparent=row["traceparent"],

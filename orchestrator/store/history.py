@@ -6,6 +6,7 @@ Nothing in here writes or locks; the views and functions of the schema do the ar
 from dataclasses import dataclass
 from datetime import datetime
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
@@ -28,7 +29,7 @@ ORDER BY t.id DESC
 ONE = "SELECT p.* FROM task_progress p WHERE p.task_id = $1"
 
 DETAILS = """
-SELECT t.kind, t.priority, t.deadline, t.budget_tokens, t.metadata,
+SELECT t.kind, t.priority, t.deadline, t.budget_tokens, t.budget, t.metadata,
        nullif(t.run_at, 'infinity') AS run_at, t.epoch, t.traceparent,
        w.name AS worker,
        (SELECT s.body->'result' FROM steps s WHERE s.task = t.id AND s.kind = 'completed'
@@ -43,7 +44,7 @@ WHERE t.task_id = $1
 
 STEPS = """
 SELECT task_id, seq, at, kind, agent, status, attempt, duration_ms, input_tokens, output_tokens,
-       summary, body, change
+       cost, summary, body, change
 FROM task_steps WHERE task_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
 """
 
@@ -88,6 +89,7 @@ class TaskRow:
     missing: tuple[str, ...]
     steps: int
     tokens: int
+    cost: float
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
@@ -108,7 +110,8 @@ class TaskDetails:
     kind: str
     priority: int
     deadline: datetime | None
-    budget_tokens: int | None
+    budget: JsonObject
+    """What the task message said; `cost_micros` are millionths."""
     metadata: JsonObject
     run_at: datetime | None
     """When it will be looked at again; None where only an event wakes it, or nothing does."""
@@ -136,6 +139,7 @@ class StepRow:
     duration_ms: int | None
     input_tokens: int | None
     output_tokens: int | None
+    cost: float | None
     summary: str | None
     body: JsonObject
     change: JsonObject | None
@@ -154,6 +158,7 @@ def _row(r: Row) -> TaskRow:
         missing=tuple(r["missing"]),
         steps=r["steps"],
         tokens=r["tokens"],
+        cost=float(r["cost"]),
         created_at=r["created_at"],
         updated_at=r["updated_at"],
         finished_at=r["finished_at"],
@@ -172,6 +177,7 @@ def _step(r: Row) -> StepRow:
         duration_ms=r["duration_ms"],
         input_tokens=r["input_tokens"],
         output_tokens=r["output_tokens"],
+        cost=None if r["cost"] is None else float(r["cost"]),
         summary=r["summary"],
         body=r["body"],
         change=r["change"],
@@ -225,7 +231,7 @@ async def show_task(
         kind=r["kind"],
         priority=r["priority"],
         deadline=r["deadline"],
-        budget_tokens=r["budget_tokens"],
+        budget=Budget.of_row(tokens=r["budget_tokens"], document=r["budget"]).to_json(),
         metadata=r["metadata"],
         run_at=r["run_at"],
         epoch=r["epoch"],

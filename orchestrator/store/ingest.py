@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 import orjson
 
+from orchestrator.domain.budget import NO_BUDGET, Budget
 from orchestrator.domain.event import URGENT
 from orchestrator.domain.ids import Epoch, TaskId, TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
@@ -44,7 +45,7 @@ class NewTask:
     tenant: str = "default"
     priority: int = 1
     deadline: datetime | None = None
-    budget_tokens: int | None = None
+    budget: Budget = NO_BUDGET
     metadata: JsonObject = field(default_factory=dict)
     traceparent: str | None = None
 
@@ -156,14 +157,15 @@ WITH moved AS (
 ), written AS (
     INSERT INTO tasks AS t (
         task_id, kind, tenant, description, status, context, context_seq, seq, priority, deadline,
-        budget_tokens, metadata, traceparent, run_at, wake, claims, epoch, owner)
+        budget_tokens, budget, metadata, traceparent, run_at, wake, claims, epoch, owner)
     SELECT g.task_id, coalesce(doc->>'kind', 'agentic'), coalesce(doc->>'tenant', 'default'),
         coalesce(doc->>'description', ''),
         CASE WHEN doc IS NULL THEN 'expected' WHEN has_room THEN 'running' ELSE 'ready' END,
         coalesce(doc->'context', '{}'), CASE WHEN doc IS NULL THEN 0 ELSE 1 END,
         CASE WHEN doc IS NULL THEN 0 ELSE 1 END,
         coalesce((doc->>'priority')::smallint, 1), (doc->>'deadline')::timestamptz,
-        (doc->>'budget_tokens')::bigint, coalesce(doc->'metadata', '{}'), doc->>'traceparent',
+        (doc->'budget'->>'tokens')::bigint, nullif(doc->'budget', '{}'),
+        coalesce(doc->'metadata', '{}'), doc->>'traceparent',
         CASE WHEN doc IS NULL THEN now() + $26::interval ELSE now() END,
         g.events,
         -- For a row that exists, this is how the update below learns that there is room.
@@ -187,6 +189,7 @@ WITH moved AS (
         deadline = CASE WHEN t.status = 'expected' THEN excluded.deadline ELSE t.deadline END,
         budget_tokens = CASE WHEN t.status = 'expected' THEN excluded.budget_tokens
                              ELSE t.budget_tokens END,
+        budget = CASE WHEN t.status = 'expected' THEN excluded.budget ELSE t.budget END,
         metadata = CASE WHEN t.status = 'expected' THEN excluded.metadata ELSE t.metadata END,
         traceparent = CASE WHEN t.status = 'expected' THEN excluded.traceparent
                            ELSE t.traceparent END,
@@ -262,7 +265,7 @@ def _task_document(task: NewTask) -> str:
             "tenant": task.tenant,
             "priority": task.priority,
             "deadline": task.deadline,
-            "budget_tokens": task.budget_tokens,
+            "budget": {} if task.budget == NO_BUDGET else task.budget.to_json(),
             "metadata": task.metadata,
             "traceparent": task.traceparent,
             "source": task.origin.source,

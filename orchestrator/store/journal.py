@@ -48,6 +48,7 @@ class Entry:
     """The context after these steps as JSON text; None leaves the stored one as it is."""
     tokens: int = 0
     """The task's total so far."""
+    cost_micros: int = 0
     seen: int = 0
     """`tasks.wake` when its inbox was last read."""
     rest: Rest | None = None
@@ -65,9 +66,9 @@ JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
                          $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[],
-                         $19::text[], $20::text[])
+                         $19::text[], $20::text[], $21::bigint[])
     AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters,
-         parked_for)
+         parked_for, cost_micros)
 ), locked AS MATERIALIZED (
     SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
@@ -103,6 +104,7 @@ UPDATE tasks t SET
     context = coalesce(o.context::jsonb, t.context),
     context_seq = CASE WHEN o.context IS NULL THEN t.context_seq ELSE o.seq END,
     tokens = o.tokens,
+    cost_micros = o.cost_micros,
     -- To come to rest is progress too, also where there was nothing to write down.
     claims = CASE WHEN o.seq > t.seq OR o.status IS NOT NULL THEN 0 ELSE t.claims END,
     updated_at = now(),
@@ -176,5 +178,6 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [e.seq - len(e.steps) for e in entries],
         [r.dead_letters if r else None for r in rests],
         [orjson.dumps(r.parked_for).decode() if r and r.parked_for else None for r in rests],
+        [e.cost_micros for e in entries],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

@@ -49,6 +49,8 @@ tasks = Table(
     Column("run_at", _time, nullable=False, server_default=_now),
     Column("deadline", _time),
     Column("budget_tokens", BigInteger),
+    Column("budget", JSONB),
+    Column("cost_micros", BigInteger, nullable=False, server_default="0"),
     Column("metadata", JSONB, nullable=False, server_default=text("'{}'")),
     Column("traceparent", Text),
     Column("epoch", BigInteger, nullable=False, server_default="0"),

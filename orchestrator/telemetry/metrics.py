@@ -21,6 +21,21 @@ TOKEN_USAGE = Histogram(
     ["gen_ai_token_type", "gen_ai_request_model", "gen_ai_provider_name"],
     buckets=TOKENS,
 )
+MODEL_COST = Counter(
+    "orchestrator_model_cost_total",
+    "Money that model calls cost, by the prices of the settings",
+    ["gen_ai_request_model", "gen_ai_provider_name"],
+)
+AGENT_COST = Counter(
+    "orchestrator_agent_cost_total",
+    "Money that agent calls cost, as the agents said or declared",
+    ["agent"],
+)
+BUDGETS_SPENT = Counter(
+    "orchestrator_budgets_spent_total",
+    "Planner's turns that were not made because the task's budget does not reach for them",
+    ["resource"],
+)
 MODEL_SECONDS = Histogram(
     "gen_ai_client_operation_duration_seconds",
     "Duration of one model call; error_type is empty where it succeeded",

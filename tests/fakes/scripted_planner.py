@@ -10,7 +10,7 @@ from orchestrator.domain.decision import Complete, Decision, Delegate, Turn
 from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import AttemptFailed, Decided
+from orchestrator.domain.step import AttemptFailed, BudgetSpent, Decided
 
 Answer = Turn | Decision | Exception | Callable[[Snapshot], Awaitable["Turn | Decision"]]
 """What it says in one turn; a coroutine function may wait for something first."""
@@ -36,7 +36,7 @@ class ScriptedPlanner:
     async def plan(self, snapshot: Snapshot) -> Turn:
         task_id = snapshot.task.task_id
         decisions = [s.body for s in snapshot.steps if isinstance(s.body, Decided)]
-        failures = [s.body for s in snapshot.steps if is_model_failure(s.body)]
+        failures = [s.body for s in snapshot.steps if is_turn_without_decision(s.body)]
         self.asks[task_id, len(decisions)] += 1
         self.snapshots[task_id].append(snapshot)
         script = self._by_task.get(task_id, self.script)
@@ -52,8 +52,9 @@ class ScriptedPlanner:
         return {ask: times for ask, times in self.asks.items() if times > 1}
 
 
-def is_model_failure(body: Any) -> bool:
-    return isinstance(body, AttemptFailed) and body.step is None
+def is_turn_without_decision(body: Any) -> bool:
+    is_model_failure = isinstance(body, AttemptFailed) and body.step is None
+    return is_model_failure or isinstance(body, BudgetSpent)
 
 
 def delegate(*agents: str, **input: Any) -> Delegate:  # noqa: A002 - the contract's own word

@@ -1,8 +1,28 @@
 """What the agentic planner can be told; free of LangChain, so that reading settings stays fast."""
 
+import math
 from dataclasses import dataclass, field
 
+from orchestrator.domain.decision import Usage
 from orchestrator.domain.errors import InvalidSettings
+
+ASSUMED_OUTPUT_TOKENS = 1000
+"""What is set aside for an answer where no bound on it is set: a decision has some 50 to 500."""
+BYTES_PER_TOKEN = 3
+"""Of a prompt, before the provider counts it. English and JSON have 4, most else has more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """For a million tokens, in the currency of every other amount."""
+
+    input: float
+    output: float
+
+    def micros(self, usage: Usage) -> int:
+        """A millionth of the currency for each token and unit of the price, rounded up."""
+        exact = usage.input_tokens * self.input + usage.output_tokens * self.output
+        return math.ceil(round(exact, 3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +43,8 @@ class ModelOptions:
     """Turns at once in one worker process."""
     rate_per_second: float | None = None
     """Turns of one worker process; None for any."""
+    price: Price | None = None
+    """Of this model; None where nobody said: its calls then cost nothing that is counted."""
 
     def __post_init__(self) -> None:
         provider, colon, name = self.model.partition(":")
@@ -35,6 +57,13 @@ class ModelOptions:
             raise InvalidSettings(
                 f"the model's timeout is {self.timeout_seconds} seconds; expected more than 0"
             )
+
+    def turn_bound(self, *, prompt_bytes: int) -> Usage:
+        """What a turn with this prompt may use at most, as far as it can be known before."""
+        return Usage(
+            input_tokens=-(-prompt_bytes // BYTES_PER_TOKEN),
+            output_tokens=self.max_output_tokens or ASSUMED_OUTPUT_TOKENS,
+        )
 
     @property
     def provider(self) -> str:

@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from orchestrator.agents.agent import Catalogue
 from orchestrator.domain.agent import Agent
+from orchestrator.domain.budget import MICROS, Allowance, Resource
 from orchestrator.domain.decision import Turn, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
@@ -20,11 +21,11 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.answer import read_answer, read_usage
 from orchestrator.planners.agentic.model import Bound, ask, bind
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
-from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
+from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn
-from orchestrator.planners.planner import PromptMessage, PromptShown
+from orchestrator.planners.planner import OverBudget, PromptMessage, PromptShown
 from orchestrator.telemetry import metrics
 
 MAX_TENANTS = 256
@@ -63,16 +64,18 @@ class AgenticPlanner:
         agents = await self._catalogue.agents(snapshot.task.tenant)
         equipped = self._equip(snapshot.task.tenant, agents)
         messages = self._prompt(snapshot)
+        self._afford(snapshot.allowance, messages, equipped.toolbox)
         started = time.monotonic()
         answer = await self._ask(equipped.bound, messages)
         duration_ms = round((time.monotonic() - started) * 1000)
         turn = replace(
             self._read(answer, snapshot=snapshot, toolbox=equipped.toolbox),
             model=answer.response_metadata.get("model_name") or self._model_options.name,
-            usage=read_usage(answer),
+            usage=(usage := read_usage(answer)),
+            cost_micros=self._cost(usage),
             duration_ms=duration_ms,
         )
-        self._count(turn.usage)
+        self._count(turn)
         if self._on_turn is not None:
             self._on_turn(_shown(snapshot, messages, equipped.toolbox, turn))
         return turn
@@ -90,8 +93,32 @@ class AgenticPlanner:
                 "chat", options.name, options.provider, error_type
             ).observe(time.monotonic() - started)
 
-    def _count(self, usage: Usage) -> None:
+    def _afford(self, allowance: Allowance, messages: list[BaseMessage], toolbox: Toolbox) -> None:
+        """Raises where the turn may need more tokens or money than there is for it."""
         options = self._model_options
+        if allowance.cost_micros is not None and options.price is None:
+            raise ModelFailed(
+                f"the task has a budget of money, and nobody said what {options.model} costs: set "
+                "ORCHESTRATOR_MODEL_PRICES, then `orchestrator tasks retry`",
+                retryable=False,
+            )
+        bound = options.turn_bound(prompt_bytes=toolbox.size + sum(map(_size, messages)))
+        needs: tuple[tuple[Resource, int, int | None], ...] = (
+            ("tokens", bound.total, allowance.tokens),
+            ("cost_micros", self._cost(bound), allowance.cost_micros),
+        )
+        for resource, needed, left in needs:
+            if left is not None and needed > left:
+                metrics.BUDGETS_SPENT.labels(resource).inc()
+                raise OverBudget(resource, needed=needed, left=left)
+
+    def _cost(self, usage: Usage) -> int:
+        price = self._model_options.price
+        return 0 if price is None else price.micros(usage)
+
+    def _count(self, turn: Turn) -> None:
+        options, usage = self._model_options, turn.usage
+        metrics.MODEL_COST.labels(options.name, options.provider).inc(turn.cost_micros / MICROS)
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             metrics.TOKEN_USAGE.labels(kind, options.name, options.provider).observe(tokens)
 
@@ -130,6 +157,14 @@ def _shown(
         tools=toolbox.names,
         turn=turn,
     )
+
+
+def _size(message: BaseMessage) -> int:
+    """Bytes of what the model reads of it, roughly."""
+    text = len(message.text.encode())
+    if isinstance(message, AIMessage):
+        text += sum(len(dumped(call["args"])) for call in message.tool_calls)
+    return text
 
 
 def _shown_message(message: BaseMessage) -> PromptMessage:

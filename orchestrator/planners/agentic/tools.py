@@ -114,6 +114,8 @@ class Toolbox:
     agents: Mapping[AgentId, Agent]
     by_tool: Mapping[str, Agent]
     """Empty where there are too many agents for a tool each."""
+    size: int = 0
+    """Bytes of the definitions."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,14 +130,16 @@ def build_toolbox(agents: Sequence[Agent], *, max_agent_tools: int) -> Toolbox:
     if not has_own_tools:
         general[CALL_AGENT] = (_CALL_AGENT_DESCRIPTION, _CALL_AGENT_PARAMETERS)
     by_tool = {tool_name(agent.id): agent for agent in ordered} if has_own_tools else {}
-    return Toolbox(
-        definitions=(
-            *(_tool(name, *described) for name, described in general.items()),
-            *(
-                _tool(name, describe(agent), _offered(agent.input_schema))
-                for name, agent in by_tool.items()
-            ),
+    definitions = (
+        *(_tool(name, *described) for name, described in general.items()),
+        *(
+            _tool(name, describe(agent), _offered(agent.input_schema))
+            for name, agent in by_tool.items()
         ),
+    )
+    return Toolbox(
+        definitions=definitions,
+        size=len(orjson.dumps(definitions)),
         parameters={name: parameters for name, (_, parameters) in general.items()},
         agents={agent.id: agent for agent in ordered},
         by_tool=by_tool,

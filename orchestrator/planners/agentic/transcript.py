@@ -13,7 +13,7 @@ from langchain_core.messages.tool import ToolCall
 
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Decision, Delegate, Fail, ModelMessage, Wait
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TIMEOUT
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TIMEOUT, TOP_UP
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import CallFinished, Decided, EventApplied, Retried, Step
@@ -23,7 +23,7 @@ from orchestrator.planners.agentic.tools import MAX_NAME
 
 Results = Mapping[tuple[Seq, int], CallFinished]
 
-_UNSPOKEN_EVENTS = frozenset({PAUSE, RESUME, CANCEL, AGENT_RESULT})
+_UNSPOKEN_EVENTS = frozenset({PAUSE, RESUME, CANCEL, AGENT_RESULT, TOP_UP})
 """Nothing to decide about; an agent's late result is shown where its call was made."""
 
 

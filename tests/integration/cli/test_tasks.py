@@ -154,3 +154,37 @@ async def test_a_database_without_tables_says_what_to_do(
     assert done.returncode == 1
     assert "run `orchestrator migrate`" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_task_shows_what_is_left_of_its_budget(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await completed(journal, "order")
+    limits = {"ORCHESTRATOR_MAX_TOKENS": "50", "ORCHESTRATOR_MAX_COST": "0.5"}
+    text = (await called(environ | limits, "tasks", "show", "order")).stdout
+    assert "tokens 10 of 50, cost 0.00 of 0.50, steps 4 of 100" in text
+    account = (await told(environ, "tasks", "show", "order", "--no-steps"))["account"]
+    assert account["tokens"] == {"used": 10, "left": 199_990}
+    assert account["cost"] == {"used": 0.0, "left": None}
+
+
+async def test_a_budget_is_topped_up(journal: Journal, environ: dict[str, str]) -> None:
+    assert await journal.accept("order") is not None
+    done = await told(environ, "tasks", "top-up", "order", "--tokens", "5", "--cost", "0.5")
+    assert (done["doing"], done["tasks"][0]["task_id"]) == ("topping up", "order")
+    row = await journal.database.fetch_one(
+        "SELECT event_type, payload FROM inbox WHERE seq IS NULL"
+    )
+    assert row is not None
+    assert row["event_type"] == "top_up"
+    assert row["payload"]["budget"] == {"tokens": 5, "cost": 0.5}
+
+
+async def test_a_budget_of_a_task_that_is_over_is_not_topped_up(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await failed(journal, "order")
+    done = await called(environ, "tasks", "top-up", "order", "--tokens", "5")
+    assert done.returncode == 1
+    assert "it is over already" in done.stderr
+    assert (await called(environ, "tasks", "top-up", "order")).returncode == 2

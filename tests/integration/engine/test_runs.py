@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.decision import Delegate, Turn, Usage, Wait
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import TaskId
@@ -186,7 +187,7 @@ async def test_task_that_exceeds_a_limit_fails(
 async def test_a_tasks_own_budget_comes_before_the_services(database: Database, feed: Feed) -> None:
     planner = ScriptedPlanner(*[endless] * 50)
     async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
-        await feed.task("t", to=worker, budget_tokens=60)
+        await feed.task("t", to=worker, budget=Budget(tokens=60))
         row = await reaches(database, "t", "failed")
     assert row["reason"] == "100 tokens used, the budget is 60"
     assert row["tokens"] == 100

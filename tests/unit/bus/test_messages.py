@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from orchestrator.bus.messages import parse_event, parse_task, readable_task_id
+from orchestrator.domain.budget import Budget
+from orchestrator.domain.errors import InvalidMessage
 from orchestrator.store.ingest import NewEvent, NewTask, Origin
 
 
@@ -57,8 +59,37 @@ def test_every_field_of_a_task_is_taken() -> None:
     )
     assert found.task_id == "t-1"
     assert found.deadline == datetime(2030, 1, 31, 10, tzinfo=UTC)
-    assert (found.priority, found.budget_tokens, found.tenant) == (0, 5000, "acme")
+    assert (found.priority, found.budget.tokens, found.tenant) == (0, 5000, "acme")
     assert found.metadata == {"from": "test"}
+
+
+def test_a_budget_has_a_short_form_for_tokens() -> None:
+    short = task({"task_description": "x", "budget_tokens": 5, "budget": {"tokens": 5, "cost": 1}})
+    assert short.budget == Budget(tokens=5, cost_micros=1_000_000)
+    whole = {"tokens": 1, "cost": 0.5, "steps": 2, "attempts": 3, "seconds": 4}
+    found = task({"task_description": "x", "budget": whole | {"when_exhausted": "wait"}}).budget
+    assert found == Budget(
+        tokens=1, cost_micros=500_000, steps=2, attempts=3, seconds=4, when_exhausted="wait"
+    )
+
+
+def test_a_top_up_says_what_it_adds() -> None:
+    found = event({"task_id": "t", "event_type": "top_up", "budget": {"tokens": 5, "cost": 0.5}})
+    assert (found.event_type, found.payload) == ("top_up", {"budget": {"tokens": 5, "cost": 0.5}})
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"event_type": "top_up"}, "what is added"),
+        ({"event_type": "top_up", "budget": {}}, "what is added"),
+        ({"event_type": "top_up", "budget": {"tokens": 1, "when_exhausted": "wait"}}, "what is"),
+        ({"budget": {"tokens": 1}}, "budget belongs to event_type 'top_up', not to 'data'"),
+    ],
+)
+def test_a_top_up_that_adds_nothing_is_refused(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidMessage, match=says):
+        event({"task_id": "t", **fields})
 
 
 def test_required_fields_that_the_message_brings_are_collected() -> None:

@@ -74,8 +74,3 @@ def test_limits_count_what_happened_since_the_last_retry_by_a_person(
     bodies: list[StepBody], numbers: list[int]
 ) -> None:
     assert [step.seq for step in snapshot(*bodies).current_run] == numbers
-
-
-def test_tokens_are_those_of_the_decisions_since_the_last_retry() -> None:
-    assert snapshot(decided(10), TOLD, decided(20)).tokens == 32
-    assert snapshot(decided(10), RETRIED, decided(20)).tokens == 21

@@ -26,6 +26,7 @@ from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.step import (
     Accepted,
     AttemptFailed,
+    BudgetSpent,
     CallFinished,
     CallParked,
     CallStarted,
@@ -63,21 +64,27 @@ STORED: list[tuple[str, StepBody, str]] = [
         "decision",
         Decided(
             decision=Delegate(
-                calls=(Call(number=1, agent=CRM, input={"name": "ACME"}, tool_call_id="c1"),)
+                calls=(
+                    Call(number=1, agent=CRM, input={"name": "ACME"}, tool_call_id="c1"),
+                    Call(number=2, agent=CRM, cost_micros=20),
+                )
             ),
             message=ModelMessage(text="I ask.", tool_calls=({"id": "c1", "name": "crm"},)),
             replies=(Reply(tool_call_id="c0", text="no such tool", is_error=True),),
             is_repair=True,
             model="some-model",
             usage=Usage(input_tokens=10, output_tokens=2),
+            cost_micros=7,
             duration_ms=321,
         ),
         '{"decision":{"calls":[{"number":1,"agent":"crm","input":{"name":"ACME"},'
-        '"tool_call_id":"c1"}],"type":"delegate"},'
+        '"tool_call_id":"c1"},'
+        '{"number":2,"agent":"crm","input":{},"tool_call_id":null,"cost_micros":20}],'
+        '"type":"delegate"},'
         '"message":{"text":"I ask.","tool_calls":[{"id":"c1","name":"crm"}]},'
         '"replies":[{"tool_call_id":"c0","text":"no such tool","is_error":true}],'
         '"is_repair":true,"model":"some-model",'
-        '"usage":{"input_tokens":10,"output_tokens":2},"duration_ms":321}',
+        '"usage":{"input_tokens":10,"output_tokens":2},"cost_micros":7,"duration_ms":321}',
     ),
     (
         "decision",
@@ -111,13 +118,14 @@ STORED: list[tuple[str, StepBody, str]] = [
             error="later",
             attempt=3,
             usage={"tokens": 5},
+            cost_micros=3,
             duration_ms=12,
             until=AT,
             by="ops",
             reason="I asked them",
         ),
         '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{"id":"C-1"},'
-        '"error":"later","attempt":3,"usage":{"tokens":5},"duration_ms":12,'
+        '"error":"later","attempt":3,"usage":{"tokens":5},"cost_micros":3,"duration_ms":12,'
         '"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
     ),
     (
@@ -141,6 +149,11 @@ STORED: list[tuple[str, StepBody, str]] = [
         ),
         '{"step":2,"call":1,"agent":"crm","target":"agent/default/crm","cause":"paused",'
         '"reason":"agent \'crm\' is paused by kim","until":"2030-01-02T03:04:05Z"}',
+    ),
+    (
+        "budget_spent",
+        BudgetSpent(resource="tokens", needed=900, left=100),
+        '{"resource":"tokens","needed":900,"left":100}',
     ),
     (
         "waiting",

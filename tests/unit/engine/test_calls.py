@@ -18,10 +18,10 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished
 from orchestrator.domain.task import Task
+from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.calls import Calls, Outcome
 from orchestrator.engine.clock import boot_seconds
 from orchestrator.engine.lease import Lease
-from orchestrator.engine.moves import DueCall
 from orchestrator.engine.options import EngineOptions
 from orchestrator.telemetry.logs import VERBOSE_LOGGER
 

@@ -2,6 +2,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.snapshot import Snapshot
@@ -224,7 +225,7 @@ def test_the_earliest_of_several_times_is_waited_for() -> None:
         (snapshot(collects(event(), id=1), deadline=NOW), "deadline"),
         (snapshot(*[event()] * 19), "limit"),
         (snapshot(decided(Delegate(), tokens=1000)), "limit"),
-        (snapshot(decided(Delegate(), tokens=50), budget_tokens=50), "limit"),
+        (snapshot(decided(Delegate(), tokens=50), budget=Budget(tokens=50)), "limit"),
         (snapshot(event("pause"), deadline=BEFORE), "deadline"),
     ],
 )
@@ -247,7 +248,7 @@ def test_what_the_last_step_within_the_limits_completed_is_completed() -> None:
 
 
 def test_a_budget_of_its_own_may_be_larger_than_the_usual_one() -> None:
-    state = snapshot(decided(Delegate(), tokens=1500), budget_tokens=2000)
+    state = snapshot(decided(Delegate(), tokens=1500), budget=Budget(tokens=2000))
     assert move(state) == Ask(attempt=1)
 
 

@@ -1,15 +1,18 @@
 """One turn of the agentic planner, with a scripted model."""
 
+from dataclasses import replace
+
 import pytest
 from langchain_core.exceptions import ModelRateLimitError
 from langchain_core.messages import AIMessage
 
+from orchestrator.domain.budget import Allowance
 from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
 from orchestrator.planners.agentic.planner import AgenticPlanner
-from orchestrator.planners.planner import PromptShown
+from orchestrator.planners.planner import OverBudget, PromptShown
 from tests.fakes.model import ScriptedModel, broken_call, tool_calls
 from tests.unit.planners.journal import (
     AGENTS,
@@ -29,11 +32,12 @@ def planner_of(
     *,
     catalogue: FixedCatalogue | None = None,
     shown: list[PromptShown] | None = None,
+    price: Price | None = None,
 ) -> AgenticPlanner:
     return AgenticPlanner(
         model,
         catalogue=catalogue or FixedCatalogue(*AGENTS),
-        model_options=ModelOptions(model="scripted:test"),
+        model_options=ModelOptions(model="scripted:test", price=price),
         options=AgenticOptions(),
         on_turn=shown.append if shown is not None else None,
     )
@@ -45,6 +49,35 @@ async def test_a_turn_tells_the_decision_the_tokens_and_the_model() -> None:
     assert turn.decision.calls[0].agent == "crm"
     assert turn.usage == Usage(input_tokens=10, output_tokens=5)
     assert turn.model == "test"
+
+
+async def test_a_turn_that_may_need_more_than_there_is_is_not_asked_for() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM)])
+    for allowance, resource in (
+        (Allowance(tokens=1100), "tokens"),
+        (Allowance(cost_micros=4000), "cost_micros"),
+    ):
+        snapshot = replace(new_task(), allowance=allowance)
+        with pytest.raises(OverBudget) as raised:
+            await planner_of(model, price=Price(input=1.0, output=4.0)).plan(snapshot)
+        assert raised.value.resource == resource
+    assert model.requests == []
+
+
+async def test_a_turn_that_fits_costs_what_the_model_counted() -> None:
+    planner = planner_of(
+        ScriptedModel(script=[tool_calls(ASK_CRM)]), price=Price(input=0.41, output=1.6)
+    )
+    allowance = Allowance(tokens=10_000, cost_micros=10_000)
+    turn = await planner.plan(replace(new_task(), allowance=allowance))
+    assert (turn.usage.total, turn.cost_micros) == (15, 13)
+
+
+async def test_a_budget_of_money_needs_a_price() -> None:
+    snapshot = replace(new_task(), allowance=Allowance(cost_micros=10**9))
+    with pytest.raises(ModelFailed, match="set ORCHESTRATOR_MODEL_PRICES") as raised:
+        await planner_of(ScriptedModel(script=[])).plan(snapshot)
+    assert not raised.value.retryable
 
 
 async def test_the_model_must_use_a_tool() -> None:

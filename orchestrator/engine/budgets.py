@@ -1,0 +1,190 @@
+"""What a task may still use, added up from its journal alone: a restart resets nothing (pure).
+
+Money is set aside before it is spent: a call's declared cost from the decision that makes it until
+its result tells the real one, a turn's from the planner's own estimate. So calls side by side stay
+within the budget together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from orchestrator.domain.budget import Allowance, Amounts, money_text
+from orchestrator.domain.event import TOP_UP
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import (
+    AttemptFailed,
+    BudgetSpent,
+    CallFinished,
+    CallParked,
+    CallStarted,
+    Decided,
+    EventApplied,
+)
+from orchestrator.domain.task import Task
+from orchestrator.engine.options import TaskLimits
+
+N = TypeVar("N", int, float)
+
+MAX_SECONDS = 1e10
+"""However often it is topped up: three centuries, well within what a date can be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A task's budget at one moment; those of its calls that have no result are not in `used`."""
+
+    allowed: Amounts
+    used: Amounts
+    is_cost_bounded: bool
+    """Else `allowed.cost_micros` says nothing."""
+    began: datetime
+    spent: BudgetSpent | None = None
+    """The planner's word that its turn does not fit; a top-up takes it back."""
+
+    @property
+    def ends(self) -> datetime:
+        """When the task's wall time is over."""
+        return self.began + timedelta(seconds=self.allowed.seconds)
+
+    @property
+    def allowance(self) -> Allowance:
+        """What the next turn may use. No call is outstanding while the planner is asked."""
+        return Allowance(
+            tokens=max(0, self.allowed.tokens - self.used.tokens), cost_micros=self.left_micros
+        )
+
+    @property
+    def left_micros(self) -> int | None:
+        if not self.is_cost_bounded:
+            return None
+        return max(0, self.allowed.cost_micros - self.used.cost_micros)
+
+
+def account(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Account:
+    """The task's account; a person's retry opens a new one with the budget it came with."""
+    run = snapshot.current_run
+    began = run[0].at if run and run[0].at is not None else snapshot.task.created_at
+    allowed, spent = _allowed(snapshot.task, limits), None
+    steps = attempts = tokens = cost_micros = 0
+
+    def used(at: datetime) -> Amounts:
+        return Amounts(
+            steps=steps,
+            attempts=attempts,
+            tokens=tokens,
+            cost_micros=cost_micros,
+            seconds=(at - began).total_seconds(),
+        )
+
+    for step in run:
+        # What an outage adds is no work of the task.
+        steps += not isinstance(step.body, CallParked | CallStarted)
+        match step.body:
+            case Decided() as body:
+                tokens += body.usage.total
+                cost_micros += body.cost_micros
+            case CallFinished() as body:
+                cost_micros += body.cost_micros
+            case AttemptFailed():
+                attempts += 1
+            case BudgetSpent() as body:
+                spent = body
+            case EventApplied(event_type=event, payload=payload) if event == TOP_UP:
+                so_far = used(step.at or now)
+                allowed, spent = _topped_up(allowed, so_far, Amounts.of_top_up(payload)), None
+            case _:
+                pass
+    return Account(
+        allowed=allowed,
+        used=used(now),
+        is_cost_bounded=_cost_bound(snapshot.task, limits) is not None,
+        began=began,
+        spent=spent,
+    )
+
+
+def with_allowance(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Snapshot:
+    """The snapshot as the planner gets it: with what its next turn may use."""
+    return replace(snapshot, allowance=account(snapshot, limits=limits, now=now).allowance)
+
+
+def why_over(budget: Account) -> str | None:
+    """What of the budget is used up so that the task may do nothing more; None: nothing."""
+    used, allowed = budget.used, budget.allowed
+    if used.seconds >= allowed.seconds:
+        return f"not done within {timedelta(seconds=allowed.seconds)}"
+    if used.steps >= allowed.steps:
+        return f"{used.steps} steps, the limit is {allowed.steps}"
+    if used.attempts >= allowed.attempts:
+        return f"{used.attempts} failed tries, the limit is {allowed.attempts}"
+    return None
+
+
+def why_no_turn(budget: Account) -> str | None:
+    """Why the planner can't be asked; its calls that are paid for already may still be made."""
+    used, allowed = budget.used, budget.allowed
+    if used.tokens >= allowed.tokens:
+        return f"{used.tokens} tokens used, the budget is {allowed.tokens}"
+    if budget.is_cost_bounded and used.cost_micros >= allowed.cost_micros:
+        return f"{_cost_of(budget)}"
+    match budget.spent:
+        case BudgetSpent(resource="tokens", needed=needed, left=left):
+            return f"the next turn may need {needed} tokens, {left} are left of {allowed.tokens}"
+        case BudgetSpent(needed=needed):
+            return f"the next turn may cost {money_text(needed)}; {_cost_of(budget)}"
+        case None:
+            return None
+
+
+def why_no_call(budget: Account, *, cost_micros: int) -> str:
+    return f"the next call may cost {money_text(cost_micros)}; {_cost_of(budget)}"
+
+
+def _cost_of(budget: Account) -> str:
+    spent, bound = money_text(budget.used.cost_micros), money_text(budget.allowed.cost_micros)
+    return f"{spent} spent, the budget is {bound}"
+
+
+def fitting(costs: Sequence[int], *, left_micros: int | None, held_micros: int) -> list[bool]:
+    """Which of these fit together into what is left beside what is held, the first ones first."""
+    if left_micros is None:
+        return [True] * len(costs)
+    free, fits = max(0, left_micros - held_micros), []
+    for cost in costs:
+        fits.append(cost <= free)
+        free -= cost if cost <= free else 0
+    return fits
+
+
+def _cost_bound(task: Task, limits: TaskLimits) -> int | None:
+    own = task.budget.cost_micros
+    return limits.max_cost_micros if own is None else own
+
+
+def _allowed(task: Task, limits: TaskLimits) -> Amounts:
+    own = task.budget
+    seconds = limits.max_age.total_seconds() if own.seconds is None else own.seconds
+    return Amounts(
+        steps=limits.max_steps if own.steps is None else own.steps,
+        attempts=limits.max_attempts if own.attempts is None else own.attempts,
+        tokens=limits.max_tokens if own.tokens is None else own.tokens,
+        cost_micros=_cost_bound(task, limits) or 0,
+        seconds=seconds,
+    )
+
+
+def _topped_up(allowed: Amounts, used: Amounts, more: Amounts) -> Amounts:
+    """What is added counts from what is used, where that is more than was allowed."""
+    return Amounts(
+        steps=_more(allowed.steps, used.steps, more.steps),
+        attempts=_more(allowed.attempts, used.attempts, more.attempts),
+        tokens=_more(allowed.tokens, used.tokens, more.tokens),
+        cost_micros=_more(allowed.cost_micros, used.cost_micros, more.cost_micros),
+        seconds=min(_more(allowed.seconds, used.seconds, more.seconds), MAX_SECONDS),
+    )
+
+
+def _more(allowed: N, used: N, more: N) -> N:
+    return max(allowed, used) + more if more else allowed

@@ -1,0 +1,113 @@
+"""How far the calls of a step have come, read from the steps that follow it (pure)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from orchestrator.domain.call import Call, CallStatus
+from orchestrator.domain.ids import Seq
+from orchestrator.domain.step import (
+    AttemptFailed,
+    CallFinished,
+    CallParked,
+    CallStarted,
+    Retried,
+    Step,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueCall:
+    """A call of the last decision that has no result yet and may go out now."""
+
+    step: Seq
+    call: Call
+    attempt: int
+    was_started: bool
+    """It was journaled as begun: whether it took effect is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallState:
+    call: Call
+    attempts: int = 0
+    retry_at: datetime | None = None
+    was_started: bool = False
+    is_accepted: bool = False
+    accepted_until: datetime | None = None
+    parked: CallParked | None = None
+    note: str = ""
+    is_unknown: bool = False
+    """It was abandoned: `unknown` stands in the journal as its result."""
+
+    def due(self, seq: Seq) -> DueCall:
+        return DueCall(
+            step=seq, call=self.call, attempt=self.attempts + 1, was_started=self.was_started
+        )
+
+    @property
+    def has_begun(self) -> bool:
+        return self.is_accepted or self.was_started or self.attempts > 0
+
+
+def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[CallState]:
+    """Those of step `seq`'s calls that have no final result, as the steps after it left them."""
+    states = {call.number: CallState(call=call) for call in calls}
+    for step in after:
+        match step.body:
+            case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if (
+                s == seq and n in states
+            ):
+                states[n] = CallState(
+                    call=states[n].call,
+                    attempts=body.attempt,
+                    is_accepted=True,
+                    accepted_until=body.until,
+                    note=body.error or "",
+                )
+            case CallFinished(step=s, call=n, status=CallStatus.UNKNOWN) if (
+                s == seq and n in states
+            ):
+                states[n] = CallState(
+                    call=states[n].call,
+                    attempts=states[n].attempts,
+                    was_started=True,
+                    is_unknown=True,
+                )
+            case CallFinished(step=s, call=n) if s == seq:
+                states.pop(n, None)
+            case AttemptFailed(step=s, call=n) as body if s == seq and n in states:
+                states[n] = CallState(
+                    call=states[n].call, attempts=body.attempt, retry_at=body.retry_at
+                )
+            case CallStarted(step=s, call=n) if s == seq and n in states:
+                before = states[n]
+                states[n] = CallState(call=before.call, attempts=before.attempts, was_started=True)
+            case CallParked(step=s, call=n) if s == seq and n in states:
+                # Of what must not go out twice it is only journaled where it did not go out at all.
+                states[n] = replace(states[n], was_started=False)
+            case Retried():
+                states = {
+                    n: replace(s, attempts=0, retry_at=None, is_unknown=False)
+                    for n, s in states.items()
+                }
+            case _:
+                pass
+    return list(states.values())
+
+
+def look_at(state: CallState) -> datetime | None:
+    if state.parked is not None and not state.is_accepted:
+        return state.parked.until
+    return state.accepted_until or state.retry_at
+
+
+def waits_for(states: list[CallState]) -> str:
+    notes = [s.note for s in states if s.note]
+    notes += sorted({s.parked.reason for s in states if s.parked is not None})
+    if notes:
+        return "; ".join(notes)
+    accepted = [s.call.agent for s in states if s.is_accepted]
+    if accepted:
+        return f"a later answer of {', '.join(sorted(accepted))}"
+    return f"another try of {', '.join(sorted(s.call.agent for s in states))}"

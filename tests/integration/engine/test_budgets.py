@@ -1,0 +1,106 @@
+"""A task uses no more than its budget, also after a restart, and waits for more if it says so."""
+
+from dataclasses import replace
+
+from orchestrator.domain.budget import Budget
+from orchestrator.domain.decision import Delegate, Turn, Usage
+from orchestrator.domain.ids import TaskId
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.domain.step import CallFinished
+from orchestrator.planners.planner import OverBudget
+from orchestrator.store.control import Message, Selection, tell
+from orchestrator.store.database import Database
+from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, says, success
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.workers import (
+    Feed,
+    bodies,
+    kinds,
+    reaches,
+    running_worker,
+    start_worker,
+    task_row,
+)
+
+DEAR = (agent("crm", cost=0.06), agent("mail", cost=0.06), agent("billing"))
+PATIENT = Budget(cost_micros=100_000, when_exhausted="wait")
+
+
+async def test_calls_side_by_side_do_not_overshoot_a_budget(database: Database, feed: Feed) -> None:
+    planner, caller = ScriptedPlanner(delegate("crm", "mail", "billing")), ScriptedCaller()
+    async with running_worker(database, planner=planner, caller=caller, agents=DEAR) as worker:
+        await feed.task("t", to=worker, budget=Budget(cost_micros=100_000))
+        row = await reaches(database, "t", "failed")
+    assert row["reason"] == "the next call may cost 0.06; 0.06 spent, the budget is 0.10"
+    assert set(caller.sends) == {"t/2/1", "t/2/3"}
+    assert row["cost_micros"] == 60_000
+
+
+async def test_an_exhausted_budget_waits_for_a_top_up(database: Database, feed: Feed) -> None:
+    planner, caller = ScriptedPlanner(delegate("crm", "mail"), complete()), ScriptedCaller()
+    async with running_worker(database, planner=planner, caller=caller, agents=DEAR) as worker:
+        await feed.task("t", to=worker, budget=PATIENT)
+        waiting = await reaches(database, "t", "waiting")
+        assert waiting["reason"].startswith("a top-up: the next call may cost 0.06")
+        await feed.event("t", "top_up", payload={"budget": {"cost": 0.1}}, to=worker)
+        row = await reaches(database, "t", "completed")
+    assert (row["cost_micros"], caller.sends) == (120_000, {"t/2/1": 1, "t/2/2": 1})
+    assert row["context"]["event_data"] == {}
+
+
+async def test_a_person_tops_a_budget_up(database: Database, feed: Feed) -> None:
+    over = OverBudget("tokens", needed=900, left=100)
+    async with running_worker(
+        database, planner=ScriptedPlanner(over, complete()), caller=ScriptedCaller()
+    ) as worker:
+        await feed.task("t", to=worker, budget=Budget(tokens=100, when_exhausted="wait"))
+        await reaches(database, "t", "waiting")
+        more = Message(event_type="top_up", payload={"budget": {"tokens": 900}})
+        await tell(database, more, Selection(task_ids=(TaskId("t"),)))
+        await reaches(database, "t", "completed")
+    assert await kinds(database, "t") == [
+        *("accepted", "budget_spent", "waiting", "event", "decision", "completed")
+    ]
+
+
+async def turn_of_60(_: Snapshot) -> Turn:
+    return Turn(decision=Delegate(), usage=Usage(input_tokens=60), cost_micros=60)
+
+
+async def test_what_was_used_outlives_a_worker(database: Database, feed: Feed) -> None:
+    """And what is set aside for a call that was under way: the other one must not go out."""
+    gate, planner = Gate(success()), ScriptedPlanner(delegate("crm", "mail"), complete())
+    caller = ScriptedCaller(crm=gate)
+    first = await start_worker(database, planner=planner, caller=caller, agents=DEAR)
+    await feed.task("t", to=first.worker, budget=PATIENT)
+    await gate.entered.wait()
+    await first.kill()
+    gate.opened.set()
+    async with running_worker(database, planner=planner, caller=caller, agents=DEAR):
+        row = await reaches(database, "t", "waiting")
+    assert row["reason"].startswith("a top-up")
+    assert caller.sends == {"t/2/1": 2}
+
+
+async def test_the_planner_is_told_what_is_left(database: Database, feed: Feed) -> None:
+    planner = ScriptedPlanner(turn_of_60, turn_of_60, complete())
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.task("t", to=worker, budget=Budget(tokens=200, cost_micros=500))
+        await reaches(database, "t", "completed")
+    left = [(s.allowance.tokens, s.allowance.cost_micros) for s in planner.snapshots["t"]]
+    assert left == [(200, 500), (140, 440), (80, 380)]
+    row = await task_row(database, "t")
+    assert (row["tokens"], row["cost_micros"]) == (120, 120)
+
+
+async def test_an_agent_that_says_its_cost_is_charged_with_it(
+    database: Database, feed: Feed
+) -> None:
+    said = replace(success(), usage={"cost": 0.5})
+    caller = ScriptedCaller(crm=says(said))
+    planner = ScriptedPlanner(delegate("crm", "mail"), complete())
+    async with running_worker(database, planner=planner, caller=caller, agents=DEAR) as worker:
+        await feed.task("t", to=worker)
+        row = await reaches(database, "t", "completed")
+    charged = [b.cost_micros for b in await bodies(database, "t") if isinstance(b, CallFinished)]
+    assert (sorted(charged), row["cost_micros"]) == ([60_000, 500_000], 560_000)
