@@ -1,0 +1,1 @@
+SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1
