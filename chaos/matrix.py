@@ -1,7 +1,7 @@
 """All classes of faults, in the order in which they are run and told; and the rows not run here."""
 
 from chaos.fault import Fault
-from chaos.faults import crash_loop, kafka, postgres, workers
+from chaos.faults import crash_loop, crash_points, kafka, postgres, workers
 
 MATRIX: tuple[Fault, ...] = (
     workers.KILLED,
@@ -11,6 +11,7 @@ MATRIX: tuple[Fault, ...] = (
     workers.ROLLED,
     workers.REBALANCED,
     crash_loop.FAULT,
+    crash_points.FAULT,
     postgres.CRASHED,
     postgres.CUT_OFF,
     postgres.FROZEN,
