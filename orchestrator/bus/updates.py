@@ -16,6 +16,7 @@ TYPES = {
     "failed": "task.failed",
     "cancelled": "task.cancelled",
     "retried": "task.retried",
+    "forked": "task.forked",
 }
 """A step's kind → its type; the others are `task.step`. Consumers know them: never rename."""
 

@@ -187,11 +187,12 @@ def _bad_filter(text: str) -> typer.BadParameter:
 
 
 def _said(by: str | None, reason: str) -> JsonObject:
-    who = _user() if by is None else by
+    who = user() if by is None else by
     return {name: text for name, text in (("reason", reason), ("by", who)) if text}
 
 
-def _user() -> str:
+def user() -> str:
+    """Who calls the command, for the journal."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
@@ -203,13 +204,18 @@ def _answer(success: str | None, failed: str | None) -> JsonObject:
         raise typer.BadParameter("give --success or --failed", param_hint="--success")
     if success is None:
         return {"status": "error", "error_message": failed}
+    return {"status": "success", "output": object_of(success, option="--success")}
+
+
+def object_of(text: str, *, option: str) -> JsonObject:
+    """The JSON object that an option holds; raises `BadParameter` where it holds none."""
     try:
-        output = orjson.loads(success)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise typer.BadParameter(f"is not JSON: {error}", param_hint="--success") from error
-    if not isinstance(output, dict):
-        raise typer.BadParameter("expected an object, such as {}", param_hint="--success")
-    return {"status": "success", "output": output}
+        raise typer.BadParameter(f"is not JSON: {error}", param_hint=option) from error
+    if not isinstance(value, dict):
+        raise typer.BadParameter("expected an object, such as {}", param_hint=option)
+    return value
 
 
 def _meant(found: Sequence[OpenCall], *, step: int, call: int | None) -> OpenCall | str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import task_control
+from orchestrator.cli import task_control, task_travel
 from orchestrator.cli import watch as watching
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
@@ -34,7 +34,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 
 @app.callback()
 def _tasks() -> None:
-    """List, show and watch tasks; cancel, pause, resume, resolve, top up and retry them."""
+    """List, show and watch tasks; cancel, pause, resume, resolve, top up, retry and fork them."""
 
 
 @app.command("list")
@@ -144,6 +144,8 @@ app.command()(task_control.pause)
 app.command()(task_control.resume)
 app.command()(task_control.resolve)
 app.command("top-up")(task_control.top_up)
+app.command()(task_travel.history)
+app.command()(task_travel.fork)
 
 
 @app.command()

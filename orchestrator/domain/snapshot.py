@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from orchestrator.domain.budget import UNBOUNDED, Allowance
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Epoch, Seq
-from orchestrator.domain.step import Retried, Step
+from orchestrator.domain.step import Forked, Retried, Step
 from orchestrator.domain.task import Task
 
 
@@ -36,8 +36,8 @@ class Snapshot:
 
     @property
     def current_run(self) -> tuple[Step, ...]:
-        """The steps that limits count: all, or those since a person retried the task."""
+        """The steps that limits count: all, or those since a person retried or forked the task."""
         for index in range(len(self.steps) - 1, -1, -1):
-            if isinstance(self.steps[index].body, Retried):
+            if isinstance(self.steps[index].body, Retried | Forked):
                 return self.steps[index:]
         return self.steps

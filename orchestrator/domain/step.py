@@ -36,6 +36,9 @@ class EventApplied:
     event_type: str
     payload: JsonObject = field(default_factory=dict)
     source: str = ""
+    step: int | None = None
+    """With `call`: whose question it answers, where its sender said so."""
+    call: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +185,24 @@ class Retried:
     kind: ClassVar[str] = "retried"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forked:
+    """The steps so far are copies of another task's: limits and attempts count anew from here.
+
+    Calls that had no result by then are made by this task, under its own keys.
+    """
+
+    kind: ClassVar[str] = "forked"
+    task: str
+    """The other task's id."""
+    step: Seq
+    """The last step that both share."""
+    by: str = ""
+    reason: str = ""
+    given: JsonObject = field(default_factory=dict)
+    """Data for the new task alone; the step's change has it, and the whole context."""
+
+
 StepBody = (
     Accepted
     | EventApplied
@@ -196,6 +217,7 @@ StepBody = (
     | Failed
     | Cancelled
     | Retried
+    | Forked
 )
 
 
@@ -227,6 +249,7 @@ _ADAPTERS: dict[str, TypeAdapter[StepBody]] = {
         Failed,
         Cancelled,
         Retried,
+        Forked,
     )
 }
 

@@ -11,6 +11,7 @@ from orchestrator.domain.step import (
     CallFinished,
     CallParked,
     CallStarted,
+    Forked,
     Retried,
     Step,
 )
@@ -91,6 +92,9 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
                     n: replace(s, attempts=0, retry_at=None, is_unknown=False)
                     for n, s in states.items()
                 }
+            case Forked():
+                # What was sent was sent by the other task, under its keys: nothing is known here.
+                states = {n: CallState(call=s.call) for n, s in states.items()}
             case _:
                 pass
     return list(states.values())

@@ -36,7 +36,11 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
         if answered is not None:
             return _late_result(seq, message, answered, output_fields(answered.agent))
     body = EventApplied(
-        event_type=message.event_type, payload=message.payload, source=message.source
+        event_type=message.event_type,
+        payload=message.payload,
+        source=message.source,
+        step=message.step,
+        call=message.call,
     )
     if message.event_type in (PAUSE, RESUME):
         return Step(seq=seq, body=body, change={"current_state": _said(message)})

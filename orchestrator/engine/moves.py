@@ -22,6 +22,7 @@ from orchestrator.domain.step import (
     Decided,
     EventApplied,
     Failed,
+    Forked,
     Retried,
     Step,
 )
@@ -248,7 +249,7 @@ def _last_decision(snapshot: Snapshot) -> tuple[Step | None, tuple[Step, ...]]:
         body = steps[index].body
         if isinstance(body, Decided):
             return steps[index], steps[index + 1 :]
-        if isinstance(body, Retried) and _was_ended(steps[:index]):
+        if isinstance(body, Retried | Forked) and _was_ended(steps[:index]):
             return None, steps[index + 1 :]
     return None, steps
 
@@ -263,6 +264,7 @@ def _was_ended(steps: tuple[Step, ...]) -> bool:
 def _was_woken(after: tuple[Step, ...]) -> bool:
     return any(
         isinstance(s.body, Retried)
+        or (isinstance(s.body, Forked) and bool(s.body.given))
         # A pause that is over, or a budget, tells the planner nothing that it does not know.
         or (isinstance(s.body, EventApplied) and s.body.event_type not in (PAUSE, RESUME, TOP_UP))
         for s in after
@@ -273,7 +275,7 @@ def _ask(after: tuple[Step, ...], *, now: datetime, held: CallParked | None) -> 
     """The planner's turn; model failures since the last decision (or retry) delay it."""
     failures: list[AttemptFailed] = []
     for step in after:
-        if isinstance(step.body, Retried):
+        if isinstance(step.body, Retried | Forked):
             failures.clear()
         elif isinstance(step.body, AttemptFailed) and step.body.step is None:
             failures.append(step.body)

@@ -9,6 +9,7 @@ from orchestrator.domain.step import (
     CallParked,
     CallStarted,
     Decided,
+    Forked,
     Retried,
     Step,
 )
@@ -25,7 +26,7 @@ def was_told(steps: tuple[Step, ...], parked: CallParked) -> bool:
     """Whether the journal says it already: same call, same cause, no try since then."""
     for step in reversed(steps):
         body = step.body
-        if isinstance(body, Decided | Retried):
+        if isinstance(body, Decided | Forked | Retried):
             return False
         if not isinstance(body, CallParked | CallStarted | AttemptFailed):
             continue

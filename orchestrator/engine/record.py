@@ -9,7 +9,7 @@ import orjson
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
-from orchestrator.domain.step import CallFinished, Decided, Step, StepBody
+from orchestrator.domain.step import CallFinished, Decided, Forked, Step, StepBody
 from orchestrator.engine.journal import Journal
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
@@ -30,7 +30,7 @@ class Record:
         """`tasks.wake` when the inbox was last read."""
         self._journal = journal
         self._now = now
-        self._tokens, self._cost_micros = _used(loaded.snapshot.steps)
+        self._tokens, self._cost_micros = _used(_own(loaded.snapshot.steps))
         self._context_seq = loaded.snapshot.seq
 
     def next(self, body: StepBody, *, change: JsonObject | None = None, ahead: int = 1) -> Step:
@@ -108,6 +108,14 @@ class Record:
             return None
         self._context_seq = self.snapshot.seq
         return text.decode()
+
+
+def _own(steps: Sequence[Step]) -> Sequence[Step]:
+    """Without what was copied from another task."""
+    for index in range(len(steps) - 1, -1, -1):
+        if isinstance(steps[index].body, Forked):
+            return steps[index:]
+    return steps
 
 
 def _used(steps: Sequence[Step]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.errors import NotFound
-from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.ids import Epoch, Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, Row
@@ -46,6 +46,10 @@ STEPS = """
 SELECT task_id, seq, at, kind, agent, status, attempt, duration_ms, input_tokens, output_tokens,
        cost, summary, body, change
 FROM task_steps WHERE task_id = $1 AND seq > $2 ORDER BY seq LIMIT $3
+"""
+
+EPOCHS = """
+SELECT s.seq, s.epoch FROM steps s JOIN tasks t ON t.id = s.task WHERE t.task_id = $1
 """
 
 OVER = (
@@ -248,3 +252,9 @@ async def steps_of(
 ) -> list[StepRow]:
     """The task's steps from the one that follows `after`, in order."""
     return [_step(r) for r in await database.fetch(STEPS, task_id, after, limit)]
+
+
+async def epochs_of(database: Database, task_id: TaskId) -> dict[Seq, Epoch]:
+    """Under which epoch each step was written: who owned the task then."""
+    rows = await database.fetch(EPOCHS, task_id)
+    return {Seq(r["seq"]): Epoch(r["epoch"]) for r in rows}

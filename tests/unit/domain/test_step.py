@@ -35,6 +35,7 @@ from orchestrator.domain.step import (
     Decided,
     EventApplied,
     Failed,
+    Forked,
     Rested,
     Retried,
     StepBody,
@@ -57,8 +58,10 @@ STORED: list[tuple[str, StepBody, str]] = [
     ),
     (
         "event",
-        EventApplied(event_type="answer", payload={"a": [1, None]}, source="events/1/2"),
-        '{"event_type":"answer","payload":{"a":[1,null]},"source":"events/1/2"}',
+        EventApplied(
+            event_type="answer", payload={"a": [1, None]}, source="events/1/2", step=2, call=1
+        ),
+        '{"event_type":"answer","payload":{"a":[1,null]},"source":"events/1/2","step":2,"call":1}',
     ),
     (
         "decision",
@@ -172,6 +175,11 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"reason":"a duplicate","by":"ops","unknown":["t/2/1"]}',
     ),
     ("retried", Retried(), "{}"),
+    (
+        "forked",
+        Forked(task="t", step=Seq(3), by="ops", reason="what if", given={"country": "DE"}),
+        '{"task":"t","step":3,"by":"ops","reason":"what if","given":{"country":"DE"}}',
+    ),
 ]
 NAMES = [f"{kind}-{number}" for number, (kind, _, _) in enumerate(STORED)]
 

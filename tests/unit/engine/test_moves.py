@@ -5,8 +5,17 @@ import pytest
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
+from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import Cancelled, Completed, Failed, Rested, Retried, StepBody
+from orchestrator.domain.step import (
+    Cancelled,
+    Completed,
+    Failed,
+    Forked,
+    Rested,
+    Retried,
+    StepBody,
+)
 from orchestrator.engine.moves import (
     Abandon,
     Ask,
@@ -322,3 +331,34 @@ def test_the_end_names_the_calls_that_may_have_had_an_effect() -> None:
 def test_an_abandoned_call_is_open_again_after_a_retry_and_was_begun() -> None:
     cut = (delegated("crm"), finished(1, UNKNOWN), Failed(code="deadline", reason="late"))
     assert due(move(snapshot(*cut, Retried()))) == [(2, 1, 1, True)]
+
+
+FORK = Forked(task="another", step=Seq(2))
+CHANGED = Forked(task="another", step=Seq(2), given={"a": 1})
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [(started(),), (accepted(until=BEFORE),), (attempt(at=LATER, nth=3),), (finished(1, UNKNOWN),)],
+    ids=["begun", "accepted", "to be tried again", "abandoned"],
+)
+def test_a_fork_makes_the_calls_without_a_result_as_if_for_the_first_time(
+    copied: tuple[StepBody, ...],
+) -> None:
+    state = snapshot(delegated("crm", "mail"), finished(2), *copied, FORK)
+    assert due(move(state)) == [(2, 1, 1, False)]
+
+
+def test_a_fork_leaves_what_ended_paused_or_spent_the_other_task() -> None:
+    assert move(snapshot(CANCEL, Cancelled(), FORK)) == Ask(attempt=1)
+    assert move(snapshot(event("pause"), FORK)) == Ask(attempt=1)
+    assert move(snapshot(decided(Complete()), Completed(), FORK)) == Ask(attempt=1)
+    assert move(snapshot(decided(Delegate(), tokens=1000), FORK)) == Ask(attempt=1)
+    assert move(snapshot(model_failed(at=LATER), FORK)) == Ask(attempt=1)
+
+
+def test_a_fork_keeps_a_wait_unless_it_was_given_something() -> None:
+    waits = move(snapshot(WAITS, FORK))
+    assert isinstance(waits, Sleep)
+    assert waits.waiting_for == "the customer"
+    assert move(snapshot(WAITS, CHANGED)) == Ask(attempt=1)

@@ -1,0 +1,206 @@
+"""`orchestrator tasks history`: who decided what, when, why and at what cost, step by step (pure).
+
+What the journal calls a step is read for people here; nothing is asked of PostgreSQL.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import singledispatch
+
+from rich.table import Table
+
+from orchestrator.cli.output import duration_text, shortened, table, time_text
+from orchestrator.cli.task_view import tokens_text
+from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
+from orchestrator.domain.errors import UnreadableJournal
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.step import (
+    Accepted,
+    AttemptFailed,
+    CallFinished,
+    CallStarted,
+    Cancelled,
+    Completed,
+    Decided,
+    EventApplied,
+    Failed,
+    Forked,
+    Rested,
+    Retried,
+    StepBody,
+    load_body,
+)
+from orchestrator.store.history import StepRow
+
+Told = tuple[str, str, str]
+
+WHY_LENGTH, WHAT_LENGTH = 100, 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """A step, as a person asks about it."""
+
+    seq: int
+    at: datetime
+    kind: str
+    who: str
+    what: str
+    why: str
+    agent: str | None
+    attempt: int | None
+    model: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    duration_ms: int | None
+    epoch: int
+    """Under which the step was written: each change of worker is a new one. 0: copied by a fork."""
+    change: JsonObject | None
+
+
+def happening(step: StepRow, *, epoch: int) -> Happening:
+    who, what, why = _told(step)
+    cost, model = step.body.get("cost"), step.body.get("model")
+    return Happening(
+        seq=step.seq,
+        at=step.at,
+        kind=step.kind,
+        who=who,
+        what=what,
+        why=why,
+        agent=step.agent,
+        attempt=step.attempt,
+        model=str(model) if model else None,
+        input_tokens=step.input_tokens,
+        output_tokens=step.output_tokens,
+        cost=float(cost) if isinstance(cost, int | float | str) and cost else None,
+        duration_ms=step.duration_ms,
+        epoch=epoch,
+        change=step.change,
+    )
+
+
+def _told(step: StepRow) -> Told:
+    """Who, what and why; a kind that this release does not know keeps its own word."""
+    try:
+        return _of(load_body(step.kind, step.body))
+    except UnreadableJournal:
+        return "engine", step.kind, step.summary or ""
+
+
+@singledispatch
+def _of(body: StepBody) -> Told:
+    return "engine", body.kind, ""
+
+
+@_of.register
+def _(body: Accepted) -> Told:
+    return body.source or "a message", "the task", body.description
+
+
+@_of.register
+def _(body: EventApplied) -> Told:
+    who, reason = body.payload.get("by"), body.payload.get("reason")
+    about = "" if body.call is None else f" about call {body.step}/{body.call}"
+    return str(who or body.source or "engine"), f"event {body.event_type}{about}", str(reason or "")
+
+
+@_of.register
+def _(body: Decided) -> Told:
+    said = body.message.text if body.message is not None else ""
+    match body.decision:
+        case Delegate(calls=calls):
+            what, why = f"call {', '.join(c.agent for c in calls)}" if calls else "look again", ""
+        case Wait(waiting_for=why):
+            what = "wait"
+        case Complete():
+            what, why = "complete", ""
+        case Fail(reason=why):
+            what = "fail"
+    return body.model or "planner", what, said or why
+
+
+@_of.register
+def _(body: CallStarted) -> Told:
+    return "engine", f"call {body.step}/{body.call} of {body.agent} goes out", "at most once"
+
+
+@_of.register
+def _(body: CallFinished) -> Told:
+    what = f"call {body.step}/{body.call} of {body.agent}: {body.status}"
+    return body.by or body.agent, what, body.reason or body.error or ""
+
+
+@_of.register
+def _(body: AttemptFailed) -> Told:
+    return body.agent or "model", f"try {body.attempt} failed", body.error
+
+
+@_of.register
+def _(body: Rested) -> Told:
+    return "engine", "rest", f"waits for {body.waiting_for}"
+
+
+@_of.register
+def _(body: Completed) -> Told:
+    return body.by, "completed", ""
+
+
+@_of.register
+def _(body: Failed) -> Told:
+    return body.code, "failed", _with_unknown(body.reason, body.unknown)
+
+
+@_of.register
+def _(body: Cancelled) -> Told:
+    return body.by or "a message", "cancelled", _with_unknown(body.reason, body.unknown)
+
+
+@_of.register
+def _(_: Retried) -> Told:
+    return "a person", "sent it back to work", ""
+
+
+@_of.register
+def _(body: Forked) -> Told:
+    return body.by or "a person", f"forked from {body.task}, step {body.step}", body.reason
+
+
+def _with_unknown(reason: str, unknown: Sequence[str]) -> str:
+    return f"{reason}; may have had an effect: {', '.join(unknown)}" if unknown else reason
+
+
+def history_table(steps: Sequence[Happening], rows: Sequence[StepRow]) -> Table:
+    return table(
+        ("#", "TIME", "WHO", "WHAT", "WHY", "TRY", "TOOK", "TOKENS", "COST", "EPOCH"),
+        (
+            (
+                str(step.seq),
+                time_text(step.at),
+                shortened(step.who, 40),
+                shortened(step.what, WHAT_LENGTH),
+                shortened(step.why, WHY_LENGTH),
+                "" if step.attempt is None else str(step.attempt),
+                "" if step.duration_ms is None else duration_text(step.duration_ms / 1000),
+                tokens_text(row),
+                "" if step.cost is None else f"{step.cost:.4f}",
+                str(step.epoch),
+            )
+            for step, row in zip(steps, rows, strict=True)
+        ),
+    )
+
+
+def totals(steps: Sequence[Happening]) -> dict[str, int | float]:
+    """What the task's turns and calls came to; what a fork copied is the other task's."""
+    own = [step for step in steps if step.epoch > 0 or step.kind == "forked"]
+    return {
+        "decisions": sum(step.kind == "decision" for step in own),
+        "calls": sum(step.kind == "result" for step in own),
+        "input_tokens": sum(step.input_tokens or 0 for step in own),
+        "output_tokens": sum(step.output_tokens or 0 for step in own),
+        "cost": round(sum(step.cost or 0.0 for step in own), 6),
+        "failed_tries": sum(step.kind == "attempt_failed" for step in own),
+    }
