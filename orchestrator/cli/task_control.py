@@ -246,10 +246,10 @@ def _command(
 def _confirm(doing: str, counted: Count) -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter(
-            f"{counted.tasks} tasks match, and there is no terminal to ask at: add --yes",
+            f"{_tasks(counted.tasks)} match, and there is no terminal to ask at: add --yes",
             param_hint="--filter",
         )
-    typer.confirm(f"{doing} {counted.tasks} tasks?", abort=True, err=True)
+    typer.confirm(f"{doing} {_tasks(counted.tasks)}?", abort=True, err=True)
 
 
 async def _tell(
@@ -276,7 +276,11 @@ def _show(doing: str, told: Sequence[Told], meant: Selection, *, as_json: bool) 
         for one in done:
             console().print(f"{doing} task {one.task_id} (it was {one.was})")
     else:
-        note(f"{doing} {len(done)} tasks")
+        note(f"{doing} {_tasks(len(done))}")
     complain("\n".join(errors))
     if errors:
         raise typer.Exit(1)
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"

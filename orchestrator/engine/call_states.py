@@ -42,9 +42,8 @@ class CallState:
     """It was abandoned: `unknown` stands in the journal as its result."""
 
     def due(self, seq: Seq) -> DueCall:
-        return DueCall(
-            step=seq, call=self.call, attempt=self.attempts + 1, was_started=self.was_started
-        )
+        attempt = self.attempts if self.is_accepted else self.attempts + 1
+        return DueCall(step=seq, call=self.call, attempt=attempt, was_started=self.was_started)
 
     @property
     def has_begun(self) -> bool:

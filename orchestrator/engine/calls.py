@@ -207,7 +207,8 @@ class Calls:
         said = "it does not know the call" if known is None else known.error or "it does not say"
         note = (
             f"a person: whether call {due.step}/{due.call.number} of agent {agent.id!r} took "
-            f"effect is unknown ({said}); answer with an agent_result event, or cancel the task"
+            f"effect is unknown ({said}); answer with `orchestrator tasks resolve` or an "
+            "agent_result event, or cancel the task"
         )
         return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
 

@@ -19,6 +19,7 @@ from orchestrator.domain.step import (
 )
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.call_states import DueCall
+from orchestrator.engine.moves import Sleep
 from orchestrator.planners.planner import OverBudget
 
 
@@ -91,3 +92,8 @@ def gave_up(step: Seq, call: Call) -> CallFinished:
         cost_micros=call.cost_micros,
         error="no answer came within the time that it may take",
     )
+
+
+def rest_reason(sleep: Sleep, *, state: str) -> str:
+    """What the task waits for; of a paused one also who paused it, which its state says."""
+    return f"{sleep.waiting_for} ({state})" if sleep.is_paused else sleep.waiting_for

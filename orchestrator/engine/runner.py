@@ -44,6 +44,7 @@ from orchestrator.engine.facts import (
     ending,
     gave_up,
     not_made,
+    rest_reason,
     turn_change,
 )
 from orchestrator.engine.fold import fold
@@ -370,7 +371,7 @@ class Runner:
         rest = Rest(
             status=TaskStatus.WAITING,
             run_at=sleep.until,
-            reason=sleep.waiting_for,
+            reason=rest_reason(sleep, state=self._record.snapshot.context.current_state),
             parked_for=sleep.parked_for,
         )
         written = await self._record.commit(steps, rest=rest)

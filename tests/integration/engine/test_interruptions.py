@@ -158,7 +158,7 @@ async def test_pause_lets_calls_end_and_starts_nothing_more(database: Database, 
         assert caller.under_way == 1
         gate.opened.set()
         row = await reaches(database, "t", "waiting")
-        assert (row["reason"], len(planner.asks)) == ("a resume event", 1)
+        assert (row["reason"], len(planner.asks)) == ("a resume event (paused by ops: audit)", 1)
         assert row["context"]["current_state"] == "paused by ops: audit"
         await feed.event("t", "resume", to=worker)
         await reaches(database, "t", "completed")

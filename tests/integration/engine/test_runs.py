@@ -55,7 +55,7 @@ async def test_paused_task_does_nothing_until_it_is_resumed(database: Database, 
         await reaches(database, "t", "waiting")
         await feed.send([feed.new_event("t", "pause"), feed.new_event("t")], to=worker)
         row = await reaches(database, "t", "waiting")
-        assert row["reason"] == "a resume event"
+        assert row["reason"] == "a resume event (paused)"
         assert len(planner.asks) == 1
         await feed.event("t", "resume", to=worker)
         await reaches(database, "t", "completed")
