@@ -11,14 +11,16 @@ from functools import singledispatch
 from rich.table import Table
 
 from orchestrator.cli.output import duration_text, shortened, table, time_text
-from orchestrator.cli.task_view import tokens_text
+from orchestrator.cli.task_view import cost_text, tokens_text
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.errors import UnreadableJournal
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     Accepted,
     AttemptFailed,
+    BudgetSpent,
     CallFinished,
+    CallParked,
     CallStarted,
     Cancelled,
     Completed,
@@ -62,7 +64,7 @@ class Happening:
 
 def happening(step: StepRow, *, epoch: int) -> Happening:
     who, what, why = _told(step)
-    cost, model = step.body.get("cost"), step.body.get("model")
+    model = step.body.get("model")
     return Happening(
         seq=step.seq,
         at=step.at,
@@ -75,7 +77,7 @@ def happening(step: StepRow, *, epoch: int) -> Happening:
         model=str(model) if model else None,
         input_tokens=step.input_tokens,
         output_tokens=step.output_tokens,
-        cost=float(cost) if isinstance(cost, int | float | str) and cost else None,
+        cost=step.cost,
         duration_ms=step.duration_ms,
         epoch=epoch,
         change=step.change,
@@ -139,6 +141,16 @@ def _(body: AttemptFailed) -> Told:
 
 
 @_of.register
+def _(body: CallParked) -> Told:
+    return "engine", f"{body.agent or 'model'} is parked", body.reason
+
+
+@_of.register
+def _(body: BudgetSpent) -> Told:
+    return "planner", f"no {body.resource} left for a turn", f"it may need {body.needed}"
+
+
+@_of.register
 def _(body: Rested) -> Told:
     return "engine", "rest", f"waits for {body.waiting_for}"
 
@@ -185,7 +197,7 @@ def history_table(steps: Sequence[Happening], rows: Sequence[StepRow]) -> Table:
                 "" if step.attempt is None else str(step.attempt),
                 "" if step.duration_ms is None else duration_text(step.duration_ms / 1000),
                 tokens_text(row),
-                "" if step.cost is None else f"{step.cost:.4f}",
+                cost_text(step.cost),
                 str(step.epoch),
             )
             for step, row in zip(steps, rows, strict=True)
