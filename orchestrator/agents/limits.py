@@ -49,13 +49,19 @@ class Gate:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._slots = asyncio.Semaphore(limits.concurrency)
+        self._waiting = 0
         rate = limits.rate_per_second
         self.pace = None if rate is None else Pace(interval_seconds=1 / rate)
 
     @asynccontextmanager
-    async def slot(self, *, wait_seconds: float) -> AsyncIterator[bool]:
-        """A slot while the block runs; false where none came free in time."""
-        is_mine = await self._take(wait_seconds)
+    async def slot(self, *, wait_seconds: float, call_seconds: float) -> AsyncIterator[bool]:
+        """A slot while the block runs; false where none came free in time.
+
+        Who waits takes room from other tasks, so only those wait who are likely to get their turn
+        in time when a call takes `call_seconds`; at the most one for each slot, if it is slow.
+        """
+        likely = self.limits.concurrency * max(1.0, wait_seconds / max(call_seconds, 1e-6))
+        is_mine = await self._take(wait_seconds if self._waiting < likely else 0)
         try:
             yield is_mine
         finally:
@@ -65,8 +71,13 @@ class Gate:
     async def _take(self, wait_seconds: float) -> bool:
         if not self._slots.locked():
             return await self._slots.acquire()
+        if wait_seconds <= 0:
+            return False
+        self._waiting += 1
         try:
             async with asyncio.timeout(wait_seconds):
                 return await self._slots.acquire()
         except TimeoutError:
             return False
+        finally:
+            self._waiting -= 1

@@ -123,7 +123,9 @@ class Target:
             NotNow: it may not.
         """
         self._admit(is_retry=is_retry)
-        async with self._gate.slot(wait_seconds=self._options.wait_seconds) as is_mine:
+        async with self._gate.slot(
+            wait_seconds=self._options.wait_seconds, call_seconds=self._call_seconds
+        ) as is_mine:
             if not is_mine:
                 raise self._no_slot()
             await self._paced()

@@ -11,13 +11,26 @@ from rich.text import Text
 from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
 from orchestrator.agents.health import AgentHealth, health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.targets import agent_target
 from orchestrator.cli.output import AsJson, console, note, print_json, shortened, table
 from orchestrator.cli.session import settings_for, with_database
+from orchestrator.cli.target_view import (
+    By,
+    Reason,
+    TargetDetails,
+    details,
+    details_document,
+    details_lines,
+    tell_outcome,
+)
+from orchestrator.cli.target_view import pause as pause_target
+from orchestrator.cli.target_view import resume as resume_target
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import NotFound
 from orchestrator.store import agents as stored
 from orchestrator.store.database import Database
 from orchestrator.store.notices import Notice, notify
+from orchestrator.telemetry.log_lines import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +42,7 @@ NO_AGENTS = "no agents; add one: `orchestrator agents add FILE`"
 
 @app.callback()
 def _agents() -> None:
-    """Add, list, show, remove and check agents."""
+    """Add, list, show, pause, resume, remove and check agents."""
 
 
 @app.command()
@@ -112,12 +125,51 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(agent_id: Id, *, tenant: Tenant = "default", as_json: AsJson = False) -> None:
-    """One agent's declaration, as a file that can be edited and added again."""
-    agent = with_database(lambda database: _one(database, agent_id, tenant))
+    """One agent's declaration, as a file that can be edited and added again, and its state."""
+
+    async def work(database: Database) -> tuple[Agent, TargetDetails]:
+        agent = await _one(database, agent_id, tenant)
+        return agent, await details(database, _target(agent))
+
+    agent, found = with_database(work)
     if as_json:
-        print_json(dump(agent))
-    else:
-        typer.echo(dump_yaml(agent), nl=False)
+        print_json({**dump(agent), "state": details_document(found)})
+        return
+    typer.echo(dump_yaml(agent), nl=False)
+    for line in details_lines(found):
+        typer.echo(f"# {printable(line)}")
+
+
+def _target(agent: Agent) -> str:
+    return agent_target(agent.tenant, agent.id)
+
+
+@app.command()
+def pause(
+    agent_id: Id,
+    *,
+    tenant: Tenant = "default",
+    reason: Reason = "",
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """Call an agent no more: calls are parked; those that are under way come to their end."""
+
+    async def work(database: Database) -> str:
+        target = _target(await _one(database, agent_id, tenant))
+        return await pause_target(database, target, by=by, reason=reason)
+
+    tell_outcome("agent", agent_id, with_database(work), as_json=as_json)
+
+
+@app.command()
+def resume(agent_id: Id, *, tenant: Tenant = "default", as_json: AsJson = False) -> None:
+    """Call it again; what is parked for it goes on at once."""
+
+    async def work(database: Database) -> str:
+        return await resume_target(database, _target(await _one(database, agent_id, tenant)))
+
+    tell_outcome("agent", agent_id, with_database(work), as_json=as_json)
 
 
 @app.command()

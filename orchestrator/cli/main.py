@@ -44,7 +44,11 @@ SUBCOMMANDS = {
         module="orchestrator.cli.tasks", help="List, show, watch, cancel and retry tasks."
     ),
     "agents": Subcommand(
-        module="orchestrator.cli.agents", help="Add, list, show, remove and check agents."
+        module="orchestrator.cli.agents",
+        help="Add, list, show, pause, resume, remove and check agents.",
+    ),
+    "models": Subcommand(
+        module="orchestrator.cli.models", help="Show, pause and resume the model."
     ),
     "dead-letters": Subcommand(
         module="orchestrator.cli.dead_letters",

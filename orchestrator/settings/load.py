@@ -36,6 +36,7 @@ class Settings:
     health: HealthOptions
     agents_dir: Path | None
     """A folder of declarations that is read at start."""
+    llm_model: str
     environ: Mapping[str, str] = field(repr=False)
     """The variables themselves, for declarations that name one (signing secrets, addresses)."""
     _database: DatabaseOptions | None = field(repr=False)
@@ -103,6 +104,7 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
         health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
         environ=environ,
+        llm_model=v.llm_model,
         _database=_database(v) if "database" in needs else None,
         _bus=_bus(v) if "kafka" in needs else None,
         _model=_model(v) if "model" in needs else None,

@@ -54,3 +54,18 @@ async def test_an_agent_that_is_removed_is_offered_no_more(office: Office) -> No
     row = await office.observer.reached("after", "failed")
     assert row["reason"] == "no agent can provide gone_field"
     assert "agent_gone" not in office.llm.of("after")[0].tools
+
+
+async def test_a_paused_agent_is_called_no_more_until_it_is_resumed(office: Office) -> None:
+    await command(office, "agents", "pause", "crm", "--reason", "it answers nonsense")
+    before = office.crm.sends.total()
+
+    await office.observer.task("held", "Register the customer ACME", "customer_id")
+
+    row = await office.observer.reached("held", "waiting", seconds=20)
+    assert "paused by" in row["reason"]
+    assert "it answers nonsense" in row["reason"]
+    assert office.crm.sends.total() == before
+    await command(office, "agents", "resume", "crm")
+    await office.observer.reached("held", "completed")
+    assert "tasks parked for it: 0" in await command(office, "agents", "show", "crm")

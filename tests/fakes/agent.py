@@ -14,7 +14,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -83,6 +83,8 @@ class FakeAgent:
     def __init__(self, default: Behaviour | None = None, *, honours_keys: bool = True) -> None:
         self.default = default or ok()
         self.honours_keys = honours_keys
+        self.repeats_at_once = False
+        """Whether an answer that is known already comes without its delay."""
         self.url = ""
         self.health = Behaviour(body='{"ready": true, "version": "1.2.0", "capabilities": ["x"]}')
         self.status = status(404)
@@ -163,7 +165,8 @@ class FakeAgent:
     def _behaviour(self, key: str) -> Behaviour:
         """The effect is done here, before any delay: an agent may die or hang after it."""
         if self.honours_keys and key in self._given:
-            return self._given[key]
+            given = self._given[key]
+            return replace(given, delay_seconds=0.0) if self.repeats_at_once else given
         behaviour = self._script.popleft() if self._script else self.default
         if behaviour.has_effect:
             self._given[key] = behaviour

@@ -22,8 +22,16 @@ from orchestrator.planners.planner import Planner
 from orchestrator.store import targets as stored
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
-from tests.fakes.scripted_caller import AGENTS, ScriptedCaller, failure, says, success
-from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.scripted_caller import (
+    AGENTS,
+    ScriptedCaller,
+    agent,
+    failure,
+    says,
+    success,
+    takes,
+)
+from tests.fakes.scripted_planner import Answer, ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
     all_reach,
@@ -204,16 +212,16 @@ async def test_two_parked_calls_of_one_decision_wait_for_the_earlier_time(
     database: Database, feed: Feed
 ) -> None:
     caller = ScriptedCaller()
-    for agent in ("crm", "billing"):
-        await stored.pause(database, f"agent/default/{agent}", by="kim", reason="")
+    for name in ("crm", "billing"):
+        await stored.pause(database, f"agent/default/{name}", by="kim", reason="")
     planner = ScriptedPlanner(delegate("crm", "billing", "mail"), complete())
     async with working(database, caller, planner=planner) as worker:
         await feed.task("t", to=worker)
         row = await reaches(database, "t", "waiting")
         assert row["parked_for"] == ["agent/default/billing", CRM]
         assert caller.sends == {"t/2/3": 1}
-        for agent in ("crm", "billing"):
-            await stored.resume(database, f"agent/default/{agent}")
+        for name in ("crm", "billing"):
+            await stored.resume(database, f"agent/default/{name}")
             worker.agents_changed()
         await reaches(database, "t", "completed")
     assert (await task_row(database, "t"))["parked_for"] is None
@@ -258,3 +266,33 @@ async def test_a_model_that_is_limited_is_sent_little_more_than_it_needs(
     assert model.sends <= 1.1 * 150
     told = [b for b in await bodies(database, "t-149") if isinstance(b, CallParked)]
     assert [(b.step, b.target) for b in told] == [(None, MODEL)] * len(told)
+
+
+async def p99_seconds(database: Database, tasks: str) -> float:
+    row = await database.fetch_one(
+        "SELECT percentile_cont(0.99) WITHIN GROUP (ORDER BY finished_at - created_at) AS p99 "
+        "FROM tasks WHERE task_id LIKE $1 AND status = 'completed'",
+        tasks,
+    )
+    assert row is not None
+    return float(row["p99"].total_seconds())
+
+
+async def test_an_agent_that_hangs_does_not_slow_the_others(database: Database, feed: Feed) -> None:
+    agents = [agent(f"a{n}", limits=Limits(concurrency=2)) for n in range(20)]
+    caller = ScriptedCaller(a0=takes(30))
+    scripts: dict[str, tuple[Answer, ...]] = {
+        f"{run}-{n}": (delegate(f"a{1 + n % 19}"), complete())
+        for run in ("alone", "beside")
+        for n in range(95)
+    }
+    planner = ScriptedPlanner(delegate("a0"), complete(), by_task=scripts)
+    async with working(database, caller, planner=planner, agents=agents, concurrency=50) as worker:
+        await feed.send([feed.new_task(f"alone-{n}") for n in range(95)], to=worker)
+        await all_reach(database, "completed", tasks=95)
+        await feed.send([feed.new_task(f"hangs-{n}") for n in range(100)], to=worker)
+        await until(lambda: caller.under_way == 2, seconds=10)
+        await feed.send([feed.new_task(f"beside-{n}") for n in range(95)], to=worker)
+        await all_reach(database, "completed", tasks=190)
+    alone, beside = await p99_seconds(database, "alone-%"), await p99_seconds(database, "beside-%")
+    assert beside <= 1.1 * alone + 1.0

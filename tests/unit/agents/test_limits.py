@@ -1,6 +1,7 @@
 """Pace, slots and turns: who waits, and for how long."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from orchestrator.agents.limits import LONGEST_TURN_SECONDS, Gate, Pace, Turns
 from orchestrator.domain.agent import Limits
@@ -33,11 +34,35 @@ def test_no_turn_is_farther_away_than_the_longest() -> None:
     assert turns.next_seconds(0.0, first=300.0, apart=1.0) == 300.0
 
 
+def slot(
+    gate: Gate, *, wait_seconds: float = 5.0, call_seconds: float = 0.01
+) -> AbstractAsyncContextManager[bool]:
+    return gate.slot(wait_seconds=wait_seconds, call_seconds=call_seconds)
+
+
+async def test_for_a_slow_agent_no_more_wait_than_it_has_slots() -> None:
+    gate, told = Gate(Limits(concurrency=2)), list[bool]()
+
+    async def call() -> None:
+        async with slot(gate, wait_seconds=0.01, call_seconds=30.0) as is_mine:
+            told.append(is_mine)
+            if is_mine:
+                await ended.wait()
+
+    ended = asyncio.Event()
+    calls = [asyncio.create_task(call()) for _ in range(10)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert told.count(False) == 6
+    ended.set()
+    await asyncio.gather(*calls)
+
+
 async def test_a_slot_that_stays_taken_is_told_after_the_wait() -> None:
     gate = Gate(Limits(concurrency=1))
-    async with gate.slot(wait_seconds=1) as first, gate.slot(wait_seconds=0.01) as second:
+    async with slot(gate) as first, slot(gate, wait_seconds=0.01) as second:
         assert (first, second) == (True, False)
-    async with gate.slot(wait_seconds=0.01) as third:
+    async with slot(gate) as third:
         assert third
 
 
@@ -45,7 +70,7 @@ async def test_a_slot_that_comes_free_goes_to_who_waits() -> None:
     gate, order = Gate(Limits(concurrency=1)), list[int]()
 
     async def call(number: int) -> None:
-        async with gate.slot(wait_seconds=5) as is_mine:
+        async with slot(gate) as is_mine:
             assert is_mine
             order.append(number)
             await asyncio.sleep(0)

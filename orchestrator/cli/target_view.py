@@ -1,0 +1,90 @@
+"""Pausing and resuming agents and models, and what is known of them, for two commands alike."""
+
+import getpass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.output import print_json, time_text
+from orchestrator.store import targets
+from orchestrator.store.database import Database
+from orchestrator.store.notices import Notice, notify
+from orchestrator.store.targets import PauseRow, StateRow
+from orchestrator.telemetry.log_lines import printable
+
+Reason = Annotated[str, typer.Option(help="Why: shown to whoever asks.")]
+By = Annotated[str | None, typer.Option(help="Who. [default: the user]")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetDetails:
+    """All that PostgreSQL knows of one agent or model as calls go to it."""
+
+    pause: PauseRow | None
+    parked_tasks: int
+    """Counted up to 10000."""
+    workers: list[StateRow]
+
+
+async def details(database: Database, target: str) -> TargetDetails:
+    return TargetDetails(
+        pause=next((p for p in await targets.pauses(database) if p.target == target), None),
+        parked_tasks=await targets.parked(database, target),
+        workers=await targets.states(database, target),
+    )
+
+
+async def pause(database: Database, target: str, *, by: str | None, reason: str) -> str:
+    """Holds it for all workers; answers the outcome."""
+    is_new = await targets.pause(database, target, by=by or getpass.getuser(), reason=reason)
+    await notify(database, Notice.AGENTS)
+    return "paused" if is_new else "was paused already"
+
+
+async def resume(database: Database, target: str) -> str:
+    """Lets calls go to it again; answers the outcome."""
+    was_paused = await targets.resume(database, target)
+    await notify(database, Notice.AGENTS)
+    return "resumed" if was_paused else "was not paused"
+
+
+def tell_outcome(kind: str, name: str, outcome: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": name, "outcome": outcome})
+    else:
+        typer.echo(f"{kind} {printable(name)}: {outcome}")
+
+
+def details_document(found: TargetDetails) -> dict[str, Any]:
+    return asdict(found)
+
+
+def details_lines(found: TargetDetails) -> Iterator[str]:
+    """For people: a line for the pause, one for what is parked, one for each worker."""
+    if found.pause is not None:
+        reason = f": {found.pause.reason}" if found.pause.reason else ""
+        yield f"paused by {found.pause.by} since {time_text(found.pause.at)}{reason}"
+    else:
+        yield "not paused"
+    yield f"tasks parked for it: {found.parked_tasks}"
+    if not found.workers:
+        yield "no living worker has called it yet"
+    for row in found.workers:
+        yield f"worker {row.worker}: {_worker_text(row)}"
+
+
+def _worker_text(row: StateRow) -> str:
+    state = row.state
+    breaker = str(state.get("breaker", "")).replace("_", " ")
+    until = f" until {state['closed_until']}" if state.get("closed_until") else ""
+    why = " (limited)" if state.get("is_limited") else ""
+    parts = [
+        f"breaker {breaker}{until}{why}",
+        f"{state.get('in_flight', 0)} calls in flight",
+        f"{state.get('retries_left', 0)} second tries left",
+    ]
+    if state.get("last_error"):
+        parts.append(f"last error {state.get('last_error_at')}: {state['last_error']}")
+    return ", ".join(parts)
