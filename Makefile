@@ -4,7 +4,7 @@
 BIN := .venv/bin
 POETRY := .cache/poetry/bin/poetry
 # One word a folder of tests/, in the order of their speed.
-TIERS := unit conformance integration acceptance crash
+TIERS := unit conformance simulation integration acceptance crash
 # What follows the command: make test-unit ARGS="-k fold", make demo ARGS=--verbose
 ARGS ?=
 
@@ -52,7 +52,7 @@ up: ## Run the service in containers (docker compose)
 # --- test --------------------------------------------------------------------
 
 .PHONY: test
-test: install ## Run all tests: unit, conformance, integration, acceptance, crash
+test: install ## Run all tests: unit, conformance, simulation, integration, acceptance, crash
 	@$(BIN)/python -m pytest $(TIERS:%=tests/%) --numprocesses=2 --dist=loadfile $(ARGS)
 
 .PHONY: test-unit
@@ -62,6 +62,10 @@ test-unit: install ## Run the tests without I/O, in seconds
 .PHONY: test-conformance
 test-conformance: install ## Run one suite per interface, on fake and real implementations
 	@$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+.PHONY: test-simulation
+test-simulation: install ## Run the real engine on a clock that jumps, with faults at every seam
+	@$(BIN)/python -m pytest tests/simulation $(ARGS)
 
 .PHONY: test-integration
 test-integration: install ## Run the parts on real Kafka and PostgreSQL
@@ -74,6 +78,10 @@ test-acceptance: install ## Run the main job through the topics only
 .PHONY: test-crash
 test-crash: install ## Kill, freeze and cut off processes in the middle of work
 	@$(BIN)/python -m pytest tests/crash $(ARGS)
+
+.PHONY: simulate
+simulate: install ## Simulate 100,000 tasks, a seed each 200; a seed that fails is printed: ARGS="--tasks 20000 --seed 7"
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 # --- check -------------------------------------------------------------------
 
