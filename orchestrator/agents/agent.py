@@ -21,6 +21,8 @@ class CallRequest:
     epoch: Epoch
     timeout_seconds: float
     traceparent: str | None = None
+    compensates: str | None = None
+    """The idempotency key of the call that this one undoes."""
 
 
 class Caller(Protocol):

@@ -3,7 +3,7 @@
 What is accepted here works: a field that this release does not honour is refused, never ignored.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -18,11 +18,13 @@ from orchestrator.agents.schemas import schema_errors
 from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
 from orchestrator.domain.agent import Agent, AgentType, Effects, Limits
 from orchestrator.domain.budget import MAX_CALL_COST
+from orchestrator.domain.compensation import SOURCES, Compensation, references
 from orchestrator.domain.errors import InvalidAgent
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
 
 SUFFIXES = (".yaml", ".yml", ".json")
+ID = r"^[a-z0-9][a-z0-9-]{0,47}$"
 
 
 class _Strict(BaseModel):
@@ -35,10 +37,15 @@ class _Limits(_Strict):
     timeout_seconds: float = Field(Limits().timeout_seconds, gt=0, allow_inf_nan=False)
 
 
+class _Compensation(_Strict):
+    agent: str = Field(pattern=ID)
+    input: JsonObject = {}
+
+
 class _Declaration(_Strict):
     """The fields in the order in which `dump` writes them."""
 
-    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,47}$")
+    id: str = Field(pattern=ID)
     name: str = Field(min_length=1)
     description: str = Field(min_length=1)
     role: str = ""
@@ -52,7 +59,7 @@ class _Declaration(_Strict):
     effects: Effects = "idempotent"
     status_url: str | None = None
     cancel_url: str | None = None
-    compensation: None = None
+    compensation: _Compensation | None = None
     cost: float = Field(0.0, ge=0, le=MAX_CALL_COST, allow_inf_nan=False)
     secret_env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     config: JsonObject = {}
@@ -112,6 +119,7 @@ def parse(document: object, *, source: str, environ: Environment) -> Agent:
         details: list[ErrorDetails] = error.errors(include_url=False)
         raise _invalid(source, [problem_text(e, known=_KNOWN_FIELDS) for e in details]) from error
     problems = [*_contradictions(declared), *_schema_problems(declared)]
+    problems += _compensation_problems(declared)
     endpoint = _url(declared.endpoint, environ, field="endpoint", problems=problems)
     status_url = _url(declared.status_url, environ, field="status_url", problems=problems)
     cancel_url = _url(declared.cancel_url, environ, field="cancel_url", problems=problems)
@@ -133,6 +141,7 @@ def _url(text: str | None, environ: Environment, *, field: str, problems: list[s
 _KNOWN_FIELDS: dict[str, Sequence[str]] = {
     "": tuple(_Declaration.model_fields),
     "limits": tuple(_Limits.model_fields),
+    "compensation": tuple(_Compensation.model_fields),
 }
 
 
@@ -172,6 +181,29 @@ def _contradictions(declared: _Declaration) -> list[str]:
     return problems
 
 
+def _compensation_problems(declared: _Declaration) -> Iterator[str]:
+    """Of the values that its input quotes: a mistyped one would be noticed when it is too late."""
+    if declared.compensation is None:
+        return
+    if declared.compensation.agent == declared.id:
+        yield "compensation.agent: is the agent itself; expected one that undoes its calls"
+    for reference in references(declared.compensation.input):
+        source, _, path = reference.partition(".")
+        if source not in SOURCES:
+            yield (
+                f"compensation.input: ${reference} quotes nothing; expected $input.… or $output.… "
+                "(a text that begins with a dollar sign is written with two)"
+            )
+            continue
+        schema = declared.input_schema if source == "input" else declared.output_schema
+        known = schema.get("properties")
+        if path and isinstance(known, dict) and path.partition(".")[0] not in known:
+            yield (
+                f"compensation.input: ${reference} is not in {source}_schema; there are "
+                f"{', '.join(known) or 'none'}"
+            )
+
+
 def _schema_problems(declared: _Declaration) -> list[str]:
     problems = []
     for field, schema in (
@@ -186,6 +218,11 @@ def _schema_problems(declared: _Declaration) -> list[str]:
                 f"got {schema.get('type')!r}"
             )
     return problems
+
+
+def _compensation(declared: _Declaration) -> Compensation | None:
+    said = declared.compensation
+    return None if said is None else Compensation(agent=AgentId(said.agent), input=said.input)
 
 
 def _agent(
@@ -206,6 +243,7 @@ def _agent(
         effects=declared.effects,
         status_url=status_url,
         cancel_url=cancel_url,
+        compensation=_compensation(declared),
         cost=declared.cost,
         secret_env=declared.secret_env,
         config=declared.config,

@@ -26,6 +26,9 @@ EXPECTED = {
     "effects": "idempotent or at_most_once",
     "status_url": "an http:// or https:// URL",
     "cancel_url": "an http:// or https:// URL",
+    "compensation": "an object with agent and input",
+    "compensation.agent": "the id of the agent that undoes a call",
+    "compensation.input": "an object",
     "cost": "what a call costs: a number from 0",
     "secret_env": "the name of an environment variable, such as CRM_SIGNING_SECRET",
     "config": "an object",
@@ -41,8 +44,6 @@ def problem_text(error: ErrorDetails, *, known: Mapping[str, Sequence[str]]) -> 
     path = path_text(error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: {_unknown_field(path, known=known)}"
-    if path == "compensation":
-        return "compensation: is not supported yet; leave it out"
     if path == "protocol":
         return f"protocol: {error['input']!r} is not supported yet; supported: http"
     expected = EXPECTED.get(path) or EXPECTED.get(path.split("[")[0])

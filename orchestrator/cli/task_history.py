@@ -23,6 +23,7 @@ from orchestrator.domain.step import (
     CallParked,
     CallStarted,
     Cancelled,
+    Compensating,
     Completed,
     Decided,
     EventApplied,
@@ -162,12 +163,12 @@ def _(body: Completed) -> Told:
 
 @_of.register
 def _(body: Failed) -> Told:
-    return body.code, "failed", _with_unknown(body.reason, body.unknown)
+    return body.code, "failed", _with_effects(body)
 
 
 @_of.register
 def _(body: Cancelled) -> Told:
-    return body.by or "a message", "cancelled", _with_unknown(body.reason, body.unknown)
+    return body.by or "a message", "cancelled", _with_effects(body)
 
 
 @_of.register
@@ -180,8 +181,24 @@ def _(body: Forked) -> Told:
     return body.by or "a person", f"forked from {body.task}, step {body.step}", body.reason
 
 
-def _with_unknown(reason: str, unknown: Sequence[str]) -> str:
-    return f"{reason}; may have had an effect: {', '.join(unknown)}" if unknown else reason
+@_of.register
+def _(body: Compensating) -> Told:
+    what = ", ".join(f"call {undo.step}/{undo.call} by {undo.agent}" for undo in body.undo)
+    return "engine", f"undo {what}", f"{body.status}: {body.reason}"
+
+
+def _with_effects(body: Failed | Cancelled) -> str:
+    undone = [f"{u.step}/{u.call} of {u.agent}" for u in body.compensated if u.is_undone]
+    kept = [
+        f"{u.step}/{u.call} of {u.agent} ({u.note})" for u in body.compensated if not u.is_undone
+    ]
+    parts = (
+        body.reason,
+        f"may have had an effect: {', '.join(body.unknown)}" if body.unknown else "",
+        f"undone: {', '.join(undone)}" if undone else "",
+        f"not undone: {', '.join(kept)}" if kept else "",
+    )
+    return "; ".join(part for part in parts if part)
 
 
 def history_table(steps: Sequence[Happening], rows: Sequence[StepRow]) -> Table:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
 
@@ -40,7 +41,8 @@ class Agent:
     """Where recovery asks what became of a call of an `at_most_once` agent."""
     cancel_url: str | None = None
     """Where the agent is told that nobody waits for a call any more."""
-    compensation: JsonObject | None = None
+    compensation: Compensation | None = None
+    """What undoes a call of it when the task fails or is cancelled afterwards."""
     cost: float = 0.0
     """What a call costs, unless its answer says otherwise: set aside from a task's budget."""
     secret_env: str | None = None

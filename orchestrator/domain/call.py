@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
 
 from orchestrator.domain.budget import Micros, told_cost_micros
+from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
 
@@ -19,6 +23,10 @@ class Call:
     """The model's id of it, so that the result can be given back under that id."""
     cost_micros: Micros = 0
     """What its agent declared that a call costs: set aside until the result tells."""
+    compensation: Annotated[Compensation | None, Field(exclude_if=lambda v: v is None)] = None
+    """What its agent declared when the call was decided on."""
+    compensates: Annotated[str | None, Field(exclude_if=lambda v: v is None)] = None
+    """Of a compensation: the idempotency key of the call that it undoes."""
 
     def charged(self, usage: JsonObject | None) -> int:
         """What it costs in the end, in millionths: what the agent says, else what was set aside."""

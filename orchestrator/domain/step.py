@@ -6,9 +6,9 @@ rename or remove one, or the journals of earlier releases can't be read.
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.domain.budget import Micros, Resource
 from orchestrator.domain.call import CallStatus
@@ -83,6 +83,8 @@ class CallFinished:
     cost_micros: Micros = 0
     """What it is charged with in the end; with `accepted` not known yet."""
     duration_ms: int = 0
+    is_unsure: Annotated[bool, Field(exclude_if=lambda v: not v)] = False
+    """With `error`: it may have had its effect all the same."""
     until: datetime | None = None
     """With `accepted`: when the agent's later answer is given up."""
     by: str = ""
@@ -154,6 +156,48 @@ class Completed:
     """`rule` where the required fields were all collected, else `planner`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """A call that is to be undone."""
+
+    number: int
+    """Within its step, from 1: they are made in this order."""
+    agent: AgentId
+    """Who undoes it."""
+    step: Seq
+    call: int
+    """Which call it undoes; its decision says how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensating:
+    """The task is to end like this once its effects are undone; their results follow."""
+
+    kind: ClassVar[str] = "compensating"
+    status: Literal["failed", "cancelled"]
+    reason: str = ""
+    code: str = ""
+    by: str = ""
+    unknown: tuple[str, ...] = ()
+    undo: tuple[Undo, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensated:
+    """What became of the effect of a call, in the task's last step."""
+
+    step: Seq
+    call: int
+    agent: AgentId
+    by: AgentId
+    """The agent that was to undo it."""
+    is_undone: bool = True
+    note: str = ""
+    """Why it was not undone, or did not have to be."""
+
+
+Undone = Annotated[tuple[Compensated, ...], Field(exclude_if=lambda v: not v)]
+
 ATTEMPTS_SPENT = "attempts_spent"
 """Code of a failure that is nobody's decision: it may be sent back to work from `dead-letters`."""
 
@@ -166,6 +210,7 @@ class Failed:
     """Who or what ended it: `planner`, `limit`, `attempts_spent`, `deadline`, `internal`, …"""
     unknown: tuple[str, ...] = ()
     """Keys of calls that were under way at the end and may have had their effects."""
+    compensated: Undone = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +221,7 @@ class Cancelled:
     """Who asked for it, where it was said."""
     unknown: tuple[str, ...] = ()
     """As in `Failed`."""
+    compensated: Undone = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +258,7 @@ StepBody = (
     | AttemptFailed
     | CallParked
     | BudgetSpent
+    | Compensating
     | Rested
     | Completed
     | Failed
@@ -244,6 +291,7 @@ _ADAPTERS: dict[str, TypeAdapter[StepBody]] = {
         AttemptFailed,
         CallParked,
         BudgetSpent,
+        Compensating,
         Rested,
         Completed,
         Failed,

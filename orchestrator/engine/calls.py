@@ -78,7 +78,8 @@ class Calls:
         it may not.
         """
         if agent is None:
-            return _finished(due, _error(f"there is no agent {due.call.agent!r} any more"))
+            error = f"there is no agent {due.call.agent!r} any more"
+            return _finished(due, _error(error), is_unsure=due.attempt > 1)
         await self._lease.held()
         if agent.effects == "at_most_once" and due.was_started:
             return await self._ask_after(due, snapshot, agent)
@@ -158,7 +159,7 @@ class Calls:
 
     def _request(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> CallRequest:
         timeout = agent.limits.timeout_seconds
-        if snapshot.task.deadline is not None:
+        if snapshot.task.deadline is not None and due.call.compensates is None:
             left = (snapshot.task.deadline - self._now()).total_seconds()
             timeout = max(0.001, min(timeout, left))
         return CallRequest(
@@ -170,13 +171,16 @@ class Calls:
             epoch=snapshot.epoch,
             timeout_seconds=timeout,
             traceparent=snapshot.task.traceparent,
+            compensates=due.call.compensates,
         )
 
     def _outcome(self, due: DueCall, agent: Agent, result: CallResult) -> Outcome:
         if result.status is CallStatus.ACCEPTED:
             until = self._now() + self._options.async_result_timeout
             return _finished(due, result, until=until)
-        return _finished(due, result, fields=agent.output_fields)
+        # What undoes an effect collects nothing.
+        fields = () if due.call.compensates else agent.output_fields
+        return _finished(due, result, fields=fields)
 
     def _failed(self, due: DueCall, result: CallResult) -> Outcome:
         retry_at = self._options.agent_retry.next_attempt_at(
@@ -187,7 +191,7 @@ class Calls:
             random=self._jitter,
         )
         if retry_at is None:
-            return _finished(due, result)
+            return _finished(due, result, is_unsure=result.was_sent or due.attempt > 1)
         return Outcome(
             body=AttemptFailed(
                 step=due.step,
@@ -254,6 +258,7 @@ def _finished(
     *,
     fields: tuple[str, ...] = (),
     until: datetime | None = None,
+    is_unsure: bool = False,
 ) -> Outcome:
     found = collected(fields, result.output) if result.status is CallStatus.SUCCESS else {}
     return Outcome(
@@ -268,6 +273,7 @@ def _finished(
             usage=result.usage,
             cost_micros=_cost(due, result),
             duration_ms=result.duration_ms,
+            is_unsure=is_unsure,
             until=until,
         ),
         change={"collected_data": found} if found else None,

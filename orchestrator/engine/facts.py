@@ -44,7 +44,11 @@ def as_declared(decision: Decision, agents: Mapping[AgentId, Agent]) -> Decision
 
 
 def _declared(call: Call, agent: Agent | None) -> Call:
-    return call if agent is None else replace(call, cost_micros=micros(agent.cost))
+    return (
+        call
+        if agent is None
+        else replace(call, cost_micros=micros(agent.cost), compensation=agent.compensation)
+    )
 
 
 def budget_spent(error: OverBudget) -> BudgetSpent:
@@ -90,6 +94,7 @@ def gave_up(step: Seq, call: Call) -> CallFinished:
         agent=call.agent,
         status=CallStatus.ERROR,
         cost_micros=call.cost_micros,
+        is_unsure=True,
         error="no answer came within the time that it may take",
     )
 

@@ -9,7 +9,8 @@ from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_U
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import CallFinished, Decided, EventApplied, Step
+from orchestrator.domain.step import CallFinished, Compensating, Decided, EventApplied, Step
+from orchestrator.engine.compensation import is_compensating, undoing
 
 OutputFields = Callable[[AgentId], Sequence[str]]
 """The fields that an agent can add to `collected_data`."""
@@ -24,7 +25,7 @@ def fold(
         step = _step(snapshot, message, output_fields=output_fields)
         steps.append(step)
         snapshot = snapshot.after([step])
-        if message.event_type == CANCEL:
+        if message.event_type == CANCEL and not is_compensating(snapshot):
             break
     return steps
 
@@ -34,7 +35,8 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
     if message.event_type == AGENT_RESULT:
         answered = _answered(snapshot, message)
         if answered is not None:
-            return _late_result(seq, message, answered, output_fields(answered.agent))
+            fields = () if answered.compensates else output_fields(answered.agent)
+            return _late_result(seq, message, answered, fields)
     body = EventApplied(
         event_type=message.event_type,
         payload=message.payload,
@@ -42,9 +44,9 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
         step=message.step,
         call=message.call,
     )
-    if message.event_type in (PAUSE, RESUME):
+    if message.event_type in (PAUSE, RESUME) and not is_compensating(snapshot):
         return Step(seq=seq, body=body, change={"current_state": _said(message)})
-    if message.event_type in (CANCEL, TOP_UP, AGENT_RESULT):
+    if message.event_type in (CANCEL, PAUSE, RESUME, TOP_UP, AGENT_RESULT):
         # A result that nobody waits for (any more) is kept in the journal and changes nothing.
         return Step(seq=seq, body=body)
     change = event_change(snapshot.context.required_fields, message.payload)
@@ -63,6 +65,9 @@ def _answered(snapshot: Snapshot, message: InboxMessage) -> Call | None:
     """The unfinished call that the message answers."""
     for index in range(len(snapshot.steps) - 1, -1, -1):
         step = snapshot.steps[index]
+        if isinstance(step.body, Compensating) and step.seq == message.step:
+            undone = undoing(snapshot)
+            return undone.open.get(message.call or 0) if undone is not None else None
         if not isinstance(step.body, Decided):
             continue
         if step.seq != message.step or not isinstance(step.body.decision, Delegate):

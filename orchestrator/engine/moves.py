@@ -35,6 +35,7 @@ from orchestrator.engine.budgets import (
     why_over,
 )
 from orchestrator.engine.call_states import CallState, DueCall, call_states, look_at, waits_for
+from orchestrator.engine.compensation import Undoing, undoing
 from orchestrator.engine.options import TaskLimits
 from orchestrator.engine.parked import NONE_PARKED, Parked
 
@@ -81,6 +82,7 @@ class Sleep:
     waiting_for: str
     until: datetime | None
     is_paused: bool = False
+    is_undoing: bool = False
     parked_for: tuple[str, ...] = ()
     """Agents and models that can't be called now: when they can, that is the time."""
 
@@ -108,6 +110,9 @@ def next_move(
     snapshot: Snapshot, *, now: datetime, limits: TaskLimits, parked: Parked = NONE_PARKED
 ) -> Move:
     """The one move that follows from journal, clock, limits, and what can't be called now."""
+    undo = undoing(snapshot)
+    if undo is not None:
+        return _undo(undo, until=undo.began + limits.max_age, now=now, parked=parked)
     budget = account(snapshot, limits=limits, now=now)
     end = _end(snapshot, now=now)
     if end is not None:
@@ -128,6 +133,24 @@ def next_move(
         patience = budget.ends + limits.max_age
         return _out_of_budget(move, snapshot, patience=patience, now=now)
     return move
+
+
+def _undo(undo: Undoing, *, until: datetime, now: datetime, parked: Parked) -> Move:
+    """One effect after the other: neither a budget nor a deadline, a pause or a cancel stops it."""
+    if undo.state is None or now >= until:
+        return Finish(outcome=undo.outcome)
+    states = _with_parked(undo.seq, [undo.state], parked, now=now)
+    move = _outstanding(undo.seq, states, None, now=now)
+    assert move is not None
+    assert not isinstance(move, OutOfBudget)
+    if not isinstance(move, Sleep):
+        return move
+    return replace(
+        move,
+        waiting_for=f"compensating: {move.waiting_for}",
+        until=min(move.until, until) if move.until else until,
+        is_undoing=True,
+    )
 
 
 def is_over(move: Move) -> bool:
@@ -200,7 +223,9 @@ def _within(sleep: Sleep, snapshot: Snapshot, ends: datetime) -> Sleep:
 
 def ends_at(snapshot: Snapshot, limits: TaskLimits) -> datetime:
     """When the task's time is up, whatever it does then."""
-    task = snapshot.task
+    task, undo = snapshot.task, undoing(snapshot)
+    if undo is not None:
+        return undo.began + limits.max_age
     ends = account(snapshot, limits=limits, now=task.created_at).ends
     return min(ends, task.deadline) if task.deadline is not None else ends
 
@@ -287,12 +312,12 @@ def _ask(after: tuple[Step, ...], *, now: datetime, held: CallParked | None) -> 
 
 
 def _outstanding(
-    seq: Seq, states: list[CallState], budget: Account, *, now: datetime
+    seq: Seq, states: list[CallState], budget: Account | None, *, now: datetime
 ) -> Move | OutOfBudget | None:
     """What is left of a decision's calls; None when each has its result."""
     if not states:
         return None
-    paid = _paid(states, budget)
+    paid = {s.call.number for s in states} if budget is None else _paid(states, budget)
     due = tuple(
         s.due(seq)
         for s in states
@@ -303,7 +328,7 @@ def _outstanding(
     )
     if due:
         return MakeCalls(calls=due)
-    if not paid:
+    if budget is not None and not paid:
         why = why_no_call(budget, cost_micros=states[0].call.cost_micros)
         return OutOfBudget(why=why, is_unmade=True)
     late = tuple(

@@ -9,6 +9,7 @@ import orjson
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Decided, Forked, Step, StepBody
 from orchestrator.engine.journal import Journal
 from orchestrator.store.claims import Loaded
@@ -61,14 +62,19 @@ class Record:
         context = self._context_text(is_needed=whole or rest is not None)
         return await self._journal.commit(self._entry(steps, rest=rest, context=context))
 
-    async def commit_instead(self, refused: Seq, body: StepBody, *, rest: Rest) -> Written:
-        """Ends the journal with `body` in the place of the step that can't be stored."""
+    def before(self, refused: Seq) -> Snapshot:
+        """The task without the steps from the one on that can't be stored."""
         kept = tuple(step for step in self.snapshot.steps if step.seq < refused)
         # Added up again: the context in memory holds what was refused. The first step brought all.
-        self.snapshot = replace(self.snapshot, context=Context(), steps=()).after(kept)
+        return replace(self.snapshot, context=Context(), steps=()).after(kept)
+
+    async def commit_instead(
+        self, refused: Seq, body: StepBody, *, change: JsonObject, rest: Rest | None = None
+    ) -> Written:
+        """The journal goes on with `body` in the place of the step that can't be stored."""
+        self.snapshot = self.before(refused)
         self._journal.forgive(self.snapshot.task.key, self.snapshot.epoch)
-        step = self.next(body, change={"current_state": "failed: a value can't be stored"})
-        return await self.commit([step], rest=rest)
+        return await self.commit([self.next(body, change=change)], rest=rest)
 
     def _take(self, steps: Sequence[Step]) -> None:
         now = self._now()

@@ -9,17 +9,16 @@ clock of the task's end: what is under way is cut then.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
 from orchestrator.domain.errors import ModelFailed, NotNow
-from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT, InboxMessage
-from orchestrator.domain.ids import AgentId, Seq, TaskKey
+from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT
+from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
@@ -36,7 +35,7 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.budgets import with_allowance
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.calls import Calls
+from orchestrator.engine.compensation import COMPENSATING, begun, is_compensating, undoing
 from orchestrator.engine.facts import (
     as_declared,
     budget_spent,
@@ -48,8 +47,7 @@ from orchestrator.engine.facts import (
     turn_change,
 )
 from orchestrator.engine.fold import fold
-from orchestrator.engine.journal import Journal, Poisoned
-from orchestrator.engine.lease import Lease
+from orchestrator.engine.journal import Poisoned
 from orchestrator.engine.moves import (
     Abandon,
     Ask,
@@ -64,11 +62,11 @@ from orchestrator.engine.moves import (
     is_over,
     next_move,
 )
-from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.parked import was_told
 from orchestrator.engine.record import Record
+from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
-from orchestrator.planners.planner import OverBudget, Planner
+from orchestrator.planners.planner import OverBudget
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Rest
 from orchestrator.telemetry.logs import get_logger
@@ -78,27 +76,6 @@ OPENED_CAUSES = frozenset({"paused", "breaker_open", "limited"})
 """What ends at a moment that nobody knows; the other causes gave each call a time of its own."""
 
 log = get_logger(__name__)
-
-Unread = Callable[[TaskKey], Awaitable[tuple[tuple[InboxMessage, ...], int]]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What every runner of a worker shares."""
-
-    planner: Planner
-    agents: Callable[[str], Awaitable[Sequence[Agent]]]
-    """The agents of a tenant, as declared at this moment."""
-    calls: Calls
-    journal: Journal
-    lease: Lease
-    options: EngineOptions
-    unread: Unread
-    now: Callable[[], datetime]
-    rested: Callable[[datetime | None], None]
-    """Told of each rest, with the time at which the task has to be looked at again."""
-    parked: Callable[[Sequence[str]], None]
-    """Told, after the rest, for which agents and models a task waits."""
 
 
 class Runner:
@@ -292,6 +269,8 @@ class Runner:
         works = {(d.step, d.call.number): self._make_one(d, agents.get(d.call.agent)) for d in due}
         async with under_way(works) as calls:
             await self._attend(calls)
+        if due[0].call.compensates is not None:
+            await self._commit(())  # what undoes one effect is on disk before the next goes out
 
     async def _attend(self, calls: Mapping[tuple[Seq, int], "asyncio.Task[None]"]) -> None:
         """Until each call has its result, or the task is over without them."""
@@ -325,7 +304,8 @@ class Runner:
             body = CallStarted(step=due.step, call=due.call.number, agent=due.call.agent)
             async with self._reading:
                 await self._commit([self._record.next(body)])
-            if any(m.event_type == CANCEL for m in self._unapplied):
+            is_undo = due.call.compensates is not None
+            if not is_undo and any(m.event_type == CANCEL for m in self._unapplied):
                 self._bell.ring()
                 return False
         self._made.add((due.step, due.call.number))
@@ -336,7 +316,9 @@ class Runner:
         self._parked[key] = body
         # A look that found nothing new leaves no second step that says the same.
         if not was_told(self._record.snapshot.steps, body):
-            self._record.add(body, change={"current_state": f"parked: {body.reason}"})
+            is_undo = is_compensating(self._record.snapshot)
+            change: JsonObject = {"current_state": f"parked: {body.reason}"}
+            self._record.add(body, change=None if is_undo else change)
 
     async def _abandon(self, left: Sequence[DueCall]) -> None:
         """Journals the calls that the task ends without; what is known not to be sent, as such."""
@@ -365,8 +347,7 @@ class Runner:
         # has said it already.
         if not sleep.parked_for and (not history or history[-1].body != body):
             change: JsonObject = {"current_state": f"waiting for {sleep.waiting_for}"}
-            # A paused task's state says already who paused it, and why.
-            shown = None if sleep.is_paused else change
+            shown = None if sleep.is_paused or sleep.is_undoing else change
             steps.append(self._record.next(body, change=shown))
         rest = Rest(
             status=TaskStatus.WAITING,
@@ -381,8 +362,13 @@ class Runner:
 
     async def _end(
         self, body: Completed | Failed | Cancelled, *, first: Step | None = None
-    ) -> TaskStatus:
+    ) -> TaskStatus | None:
         steps = [first] if first is not None else []
+        undo = None if isinstance(body, Completed) else begun(self._record.snapshot, body)
+        if undo is not None:
+            steps.append(self._record.next(undo, change=COMPENSATING, ahead=len(steps) + 1))
+            await self._compensate(steps)
+            return None
         status, reason = ending(body)
         state = status.value if reason is None else f"{status.value}: {reason}"
         change: JsonObject = {"current_state": state}
@@ -393,7 +379,22 @@ class Runner:
         written = await self._record.commit(steps, rest=rest)
         return written.status
 
+    async def _compensate(self, steps: Sequence[Step]) -> None:
+        """The end waits until what the task did is undone."""
+        await self._record.commit(steps)
+        # Messages behind the one that ended the task may hold results of calls to be undone.
+        key = self._record.snapshot.task.key
+        self._unapplied, self._record.seen = await self._tools.unread(key)
+
     async def _end_poisoned(self, error: Poisoned) -> TaskStatus:
-        body = Failed(code=error.code, reason=str(error)[:MAX_REASON_CHARACTERS])
-        rest = Rest(status=TaskStatus.FAILED, reason=body.reason)
-        return (await self._record.commit_instead(error.seq, body, rest=rest)).status
+        failed = Failed(code=error.code, reason=str(error)[:MAX_REASON_CHARACTERS])
+        kept = self._record.before(error.seq)
+        undo, undone = begun(kept, failed, has_lost=True), undoing(kept)
+        if undo is not None:
+            await self._record.commit_instead(error.seq, undo, change=COMPENSATING)
+            return await self.run()
+        body = failed if undone is None else undone.outcome
+        status, reason = ending(body)
+        change: JsonObject = {"current_state": "failed: a value can't be stored"}
+        rest = Rest(status=status, reason=reason)
+        return (await self._record.commit_instead(error.seq, body, change=change, rest=rest)).status

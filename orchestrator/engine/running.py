@@ -14,7 +14,8 @@ from functools import partial
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.engine.journal import Fenced
-from orchestrator.engine.runner import Runner, Tools
+from orchestrator.engine.runner import Runner
+from orchestrator.engine.tools import Tools
 from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics

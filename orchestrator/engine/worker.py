@@ -24,9 +24,9 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.parking import Parking
 from orchestrator.engine.patience import patiently
 from orchestrator.engine.rescue import Rescue
-from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
 from orchestrator.engine.store import Store
+from orchestrator.engine.tools import Tools
 from orchestrator.planners.planner import Planner
 from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.ingest import Claimed, Ingested

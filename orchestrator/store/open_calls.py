@@ -1,4 +1,4 @@
-"""The calls of a task's last decision that have no result yet: who has to answer what."""
+"""The calls of a task's last decision, or that undo its effects, without a result: who answers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +12,8 @@ SELECT d.seq AS step, (c->>'number')::int AS call, c->>'agent' AS agent,
        coalesce(known.at, d.at) AS since, known.kind, known.body
 FROM tasks t
 CROSS JOIN LATERAL (
-    SELECT s.seq, s.at, s.body->'decision'->'calls' AS calls FROM steps s
-    WHERE s.task = t.id AND s.kind = 'decision' ORDER BY s.seq DESC LIMIT 1
+    SELECT s.seq, s.at, coalesce(s.body->'decision'->'calls', s.body->'undo') AS calls FROM steps s
+    WHERE s.task = t.id AND s.kind IN ('decision', 'compensating') ORDER BY s.seq DESC LIMIT 1
 ) d
 CROSS JOIN LATERAL jsonb_array_elements(
     CASE WHEN jsonb_typeof(d.calls) = 'array' THEN d.calls ELSE '[]' END) AS c

@@ -14,12 +14,15 @@ from orchestrator.store.history import no_such_task
 RETRY = """
 WITH locked AS MATERIALIZED (
     SELECT t.id, t.status, t.seq, t.epoch,
-           EXISTS (SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'accepted') AS was_accepted
+           EXISTS (SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'accepted') AS was_accepted,
+           -- What it did is undone, so it can't go on as if it were not.
+           t.status = 'failed' AND EXISTS (
+               SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'compensating') AS is_undone
     FROM tasks t WHERE t.task_id = $1 FOR UPDATE
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)
     SELECT id, seq + 1, 'retried', '{}', epoch + 1 FROM locked
-    WHERE status IN ('failed', 'quarantined') AND was_accepted
+    WHERE status IN ('failed', 'quarantined') AND was_accepted AND NOT is_undone
     RETURNING task, seq
 ), told AS (
     INSERT INTO outbox (task, seq) SELECT task, seq FROM step
@@ -29,7 +32,7 @@ WITH locked AS MATERIALIZED (
         run_at = now(), reason = NULL, finished_at = NULL, updated_at = now()
     FROM step WHERE t.id = step.task
 )
-SELECT l.status, l.was_accepted, EXISTS (SELECT FROM step) AS done FROM locked l
+SELECT l.status, l.was_accepted, l.is_undone, EXISTS (SELECT FROM step) AS done FROM locked l
 """
 
 
@@ -38,12 +41,16 @@ async def retry(database: Database, task_id: TaskId) -> TaskStatus:
 
     Raises:
         NotFound: there is no such task.
-        NotAllowed: it did not fail, or no task message ever came for it.
+        NotAllowed: it did not fail, its effects were undone, or no task message ever came for it.
     """
     row = await database.fetch_one(RETRY, task_id)
     if row is None:
         raise no_such_task(task_id)
     if not row["done"]:
+        if row["is_undone"]:
+            raise NotAllowed(
+                f"task {task_id!r} failed and its effects were undone: publish it under a new id"
+            )
         raise NotAllowed(_why_not(task_id, row["status"], was_accepted=row["was_accepted"]))
     return TaskStatus(row["status"])
 

@@ -208,6 +208,11 @@ async def test_the_request_says_all_that_the_contract_promises(http: UnderTest) 
     assert "webhook-signature" not in sent.headers
 
 
+async def test_who_undoes_a_call_is_told_its_key(http: UnderTest) -> None:
+    await http.call(compensates="t-1/2/1")
+    assert http.peer.received[0].body["compensates"] == "t-1/2/1"
+
+
 async def test_a_traceparent_that_is_none_is_not_sent_on(http: UnderTest) -> None:
     await http.call(traceparent="00-x\r\nX-Admin: 1")
     assert {"traceparent", "x-admin"}.isdisjoint(http.peer.received[0].headers)

@@ -20,15 +20,16 @@ _PLAIN_TEXT = re.compile(f"[{re.escape(_PLAIN)}]+")
 
 def request_content(request: CallRequest) -> bytes:
     """The body; raises `AgentFailed` where the input is no JSON."""
+    body = {
+        "execution_id": request.task_id,
+        "node_id": f"{request.step}/{request.call}",
+        "input": request.input,
+        "config": request.agent.config,
+    }
+    if request.compensates is not None:
+        body["compensates"] = request.compensates
     try:
-        return orjson.dumps(
-            {
-                "execution_id": request.task_id,
-                "node_id": f"{request.step}/{request.call}",
-                "input": request.input,
-                "config": request.agent.config,
-            }
-        )
+        return orjson.dumps(body)
     except orjson.JSONEncodeError as error:
         raise AgentFailed(
             f"the input of agent {request.agent.id!r} can't be written as JSON: {error}",

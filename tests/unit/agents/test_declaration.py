@@ -8,7 +8,9 @@ import yaml
 
 from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
 from orchestrator.domain.agent import Limits
+from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.errors import InvalidAgent
+from orchestrator.domain.ids import AgentId
 
 MINIMAL: dict[str, Any] = {
     "id": "crm",
@@ -32,7 +34,7 @@ limits: {concurrency: 20, rate_per_second: 50, timeout_seconds: 30}
 effects: at_most_once
 status_url: http://crm.internal:8080/calls/{key}
 cancel_url: http://crm.internal:8080/calls/{key}/cancel
-compensation: null
+compensation: {agent: crm-undo, input: {id: $output.customer_id}}
 secret_env: CRM_SIGNING_SECRET
 config: {region: eu}
 tenant: acme
@@ -56,6 +58,9 @@ def test_every_field_of_the_design_is_read(tmp_path: Path) -> None:
     assert (agent.id, agent.endpoint) == ("crm", "http://crm.internal:8080")
     assert agent.limits == Limits(concurrency=20, rate_per_second=50.0, timeout_seconds=30.0)
     assert agent.capabilities == ("customer.create", "customer.find")
+    assert agent.compensation == Compensation(
+        agent=AgentId("crm-undo"), input={"id": "$output.customer_id"}
+    )
     assert agent.cancel_url == "http://crm.internal:8080/calls/{key}/cancel"
     assert (agent.status_url, agent.secret_env, agent.tenant) == (
         "http://crm.internal:8080/calls/{key}",
@@ -110,7 +115,20 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         ({"xyz": "x"}, "xyz: is not a field of an agent's declaration; known are id, name, desc"),
         ({"effects": "once"}, "effects: expected idempotent or at_most_once; got 'once'"),
         ({"effects": "at_most_once"}, "status_url: is missing"),
-        ({"compensation": {"agent": "undo"}}, "compensation: is not supported yet; leave it out"),
+        ({"compensation": "undo"}, "compensation: expected an object with agent and input"),
+        ({"compensation": {"agent": "Undo!"}}, "compensation.agent: expected the id of the agent"),
+        ({"compensation": {"agent": "crm"}}, "compensation.agent: is the agent itself"),
+        (
+            {"compensation": {"agent": "undo", "input": {"id": "$customer_id"}}},
+            "$customer_id quotes nothing; expected $input.… or $output.…",
+        ),
+        (
+            {
+                "compensation": {"agent": "undo", "input": {"ids": ["$output.id"]}},
+                "output_schema": {"type": "object", "properties": {"customer_id": {}}},
+            },
+            "$output.id is not in output_schema; there are customer_id",
+        ),
         ({"input_schema": {"type": 5}}, "input_schema: is not a valid JSON Schema: type: 5"),
         ({"input_schema": []}, "input_schema: expected a JSON Schema object; got []"),
         ({"output_schema": {"type": "array"}}, "output_schema.type: expected 'object'"),

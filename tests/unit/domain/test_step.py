@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 
 from orchestrator.domain.call import Call, CallStatus
+from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.decision import (
     Complete,
     Delegate,
@@ -31,6 +32,8 @@ from orchestrator.domain.step import (
     CallParked,
     CallStarted,
     Cancelled,
+    Compensated,
+    Compensating,
     Completed,
     Decided,
     EventApplied,
@@ -39,10 +42,19 @@ from orchestrator.domain.step import (
     Rested,
     Retried,
     StepBody,
+    Undo,
     dump_body,
     load_body,
 )
 
+UNDONE = Compensated(
+    step=Seq(2),
+    call=1,
+    agent=AgentId("crm"),
+    by=AgentId("undo"),
+    is_undone=False,
+    note="gone",
+)
 AT = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 CRM = AgentId("crm")
 NOTHING_MORE = (
@@ -69,7 +81,12 @@ STORED: list[tuple[str, StepBody, str]] = [
             decision=Delegate(
                 calls=(
                     Call(number=1, agent=CRM, input={"name": "ACME"}, tool_call_id="c1"),
-                    Call(number=2, agent=CRM, cost_micros=20),
+                    Call(
+                        number=2,
+                        agent=CRM,
+                        cost_micros=20,
+                        compensation=Compensation(agent=AgentId("undo"), input={"a": "$input.a"}),
+                    ),
                 )
             ),
             message=ModelMessage(text="I ask.", tool_calls=({"id": "c1", "name": "crm"},)),
@@ -82,7 +99,8 @@ STORED: list[tuple[str, StepBody, str]] = [
         ),
         '{"decision":{"calls":[{"number":1,"agent":"crm","input":{"name":"ACME"},'
         '"tool_call_id":"c1"},'
-        '{"number":2,"agent":"crm","input":{},"tool_call_id":null,"cost_micros":20}],'
+        '{"number":2,"agent":"crm","input":{},"tool_call_id":null,"cost_micros":20,'
+        '"compensation":{"agent":"undo","input":{"a":"$input.a"}}}],'
         '"type":"delegate"},'
         '"message":{"text":"I ask.","tool_calls":[{"id":"c1","name":"crm"}]},'
         '"replies":[{"tool_call_id":"c0","text":"no such tool","is_error":true}],'
@@ -123,13 +141,14 @@ STORED: list[tuple[str, StepBody, str]] = [
             usage={"tokens": 5},
             cost_micros=3,
             duration_ms=12,
+            is_unsure=True,
             until=AT,
             by="ops",
             reason="I asked them",
         ),
         '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{"id":"C-1"},'
         '"error":"later","attempt":3,"usage":{"tokens":5},"cost_micros":3,"duration_ms":12,'
-        '"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
+        '"is_unsure":true,"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
     ),
     (
         "attempt_failed",
@@ -166,13 +185,28 @@ STORED: list[tuple[str, StepBody, str]] = [
     ("completed", Completed(result={"id": 1}, by="rule"), '{"result":{"id":1},"by":"rule"}'),
     (
         "failed",
-        Failed(reason="too old", code="limit", unknown=("t/2/1",)),
-        '{"reason":"too old","code":"limit","unknown":["t/2/1"]}',
+        Failed(reason="too old", code="limit", unknown=("t/2/1",), compensated=(UNDONE,)),
+        '{"reason":"too old","code":"limit","unknown":["t/2/1"],"compensated":[{"step":2,"call":1,'
+        '"agent":"crm","by":"undo","is_undone":false,"note":"gone"}]}',
     ),
     (
         "cancelled",
-        Cancelled(reason="a duplicate", by="ops", unknown=("t/2/1",)),
-        '{"reason":"a duplicate","by":"ops","unknown":["t/2/1"]}',
+        Cancelled(reason="a duplicate", by="ops", unknown=("t/2/1",), compensated=(UNDONE,)),
+        '{"reason":"a duplicate","by":"ops","unknown":["t/2/1"],"compensated":[{"step":2,"call":1,'
+        '"agent":"crm","by":"undo","is_undone":false,"note":"gone"}]}',
+    ),
+    (
+        "compensating",
+        Compensating(
+            status="failed",
+            reason="r",
+            code="limit",
+            by="ops",
+            unknown=("t/2/1",),
+            undo=(Undo(number=1, agent=AgentId("undo"), step=Seq(2), call=1),),
+        ),
+        '{"status":"failed","reason":"r","code":"limit","by":"ops","unknown":["t/2/1"],'
+        '"undo":[{"number":1,"agent":"undo","step":2,"call":1}]}',
     ),
     ("retried", Retried(), "{}"),
     (

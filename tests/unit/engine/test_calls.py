@@ -205,7 +205,7 @@ async def test_an_error_without_words_says_so() -> None:
 
 async def test_the_last_attempt_is_final() -> None:
     assert await outcome(failure("busy"), attempt=3) == Outcome(
-        body=finished("error", error="busy", attempt=3)
+        body=finished("error", error="busy", attempt=3, is_unsure=True)
     )
 
 

@@ -148,7 +148,7 @@ async def test_a_step_that_cannot_be_stored_is_replaced_by_the_tasks_failure() -
     record.add(TOLD, change={"event_data": {"later": 1}})
     failed = Failed(code="store_rejected", reason="a value can't be stored")
     rest = Rest(status=TaskStatus.FAILED)
-    await record.commit_instead(Seq(4), failed, rest=rest)
+    await record.commit_instead(Seq(4), failed, change={"current_state": "failed"}, rest=rest)
     entry = journal.entries[-1]
     assert [(step.seq, step.body) for step in entry.steps] == [(4, failed)]
     assert (entry.seq, entry.rest) == (4, rest)

@@ -15,8 +15,8 @@ from orchestrator.engine.clock import boot_seconds
 from orchestrator.engine.journal import Journal
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
-from orchestrator.engine.runner import Tools
 from orchestrator.engine.running import Running
+from orchestrator.engine.tools import Tools
 from orchestrator.store.claims import Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
