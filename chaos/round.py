@@ -1,23 +1,28 @@
 """One run: a service under load, faults, quiet, and what the checker says."""
 
 import asyncio
+import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.arena import Arena, Servers, Size, open_arena
-from chaos.checker import check, resent
+from chaos.checker import Finding, check, resent
 from chaos.evidence import Evidence, gather
 from chaos.fault import REPEATED, RESENT, Bar, Fault, nothing_more
 
 INJECT_SECONDS = 240.0
-QUIET_SECONDS = 60.0
-"""After the last fault and the last message every task has to be at its end."""
+STUCK_SECONDS = 60.0
+"""Without any progress for so long, what is not at its end is stuck."""
 WARM_UP_SECONDS = 2.0
-SHOWN_FINDINGS = 20
+ENDED = "every task at its end after, s"
+"""Since the last fault was over and the last message published."""
+ALL_ENDED = Bar(measure=ENDED, at_most=60.0)
+SHOWN_FINDINGS = 5
+"""Of each invariant."""
 MIXED = "mixed"
 """The run of several classes at once, by name."""
 
@@ -124,16 +129,21 @@ async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
 
 
 async def quiet(arena: Arena) -> None:
-    """Returns when every task is at its end, or its time for that is over."""
-    deadline = time.monotonic() + QUIET_SECONDS
-    while time.monotonic() < deadline:
+    """Returns when every task is at its end, or nothing moves any more."""
+    began = moved = time.monotonic()
+    least = math.inf
+    while time.monotonic() - moved < STUCK_SECONDS:
         # Every task that was published has to be there before none can be left.
         published = {sent.message.task_id for sent in arena.load.book if not sent.message.is_bad}
         ((known,),) = await arena.rows_soon("SELECT count(*) FROM tasks")
         ((left,),) = await arena.rows_soon(UNFINISHED)
-        if left == 0 and known >= len(published):
-            return
+        left += max(0, len(published) - known)
+        if left < least:
+            least, moved = left, time.monotonic()
+        if left == 0:
+            break
         await asyncio.sleep(0.25)
+    arena.measured[ENDED].append(time.monotonic() - began)
 
 
 def _outcome(  # sizes: the one place where everything about a run meets
@@ -146,12 +156,9 @@ def _outcome(  # sizes: the one place where everything about a run meets
     again = resent(evidence)
     arena.measured[REPEATED].append(again)
     arena.measured[RESENT].append(100 * again / max(1, len(evidence.sends)))
-    found = [str(finding) for finding in check(evidence)]
-    shown = found[:SHOWN_FINDINGS]
-    if len(found) > len(shown):
-        shown.append(f"… and {len(found) - len(shown)} more")
+    found = check(evidence)
     # A bar of a class alone: another fault may be what keeps it from going on.
-    bars = faults[0][0].bars if len(faults) == 1 else ()
+    bars = (*(faults[0][0].bars if len(faults) == 1 else ()), ALL_ENDED)
     return Outcome(
         name=faults[0][0].name if len(faults) == 1 else MIXED,
         injected=injected,
@@ -159,7 +166,18 @@ def _outcome(  # sizes: the one place where everything about a run meets
         calls=len(evidence.sends),
         resent=again,
         seconds=seconds,
-        findings=(*arena.findings, *arena.fleet.deaths, *shown),
+        findings=(*arena.findings, *arena.fleet.deaths, *_shown(found)),
         measured={name: tuple(values) for name, values in arena.measured.items()},
         bars=bars,
     )
+
+
+def _shown(found: Sequence[Finding]) -> Iterator[str]:
+    """The first ones of each invariant: one that is broken must not hide another."""
+    by_invariant: dict[str, list[Finding]] = {}
+    for finding in found:
+        by_invariant.setdefault(finding.invariant, []).append(finding)
+    for invariant, findings in sorted(by_invariant.items()):
+        yield from map(str, findings[:SHOWN_FINDINGS])
+        if len(findings) > SHOWN_FINDINGS:
+            yield f"{invariant} … and {len(findings) - SHOWN_FINDINGS} more"

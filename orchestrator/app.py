@@ -229,7 +229,7 @@ async def _wire(
     )
     consumer = Consumer(
         database,
-        replace(options.bus, max_claims=options.engine.max_claims),
+        replace(options.bus, max_claims=options.engine.shared_claims),
         engine=IntakeEngine(
             worker=lambda: worker.id,
             room=worker.room,

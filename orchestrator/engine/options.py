@@ -71,6 +71,11 @@ class EngineOptions:
                 )
 
     @property
+    def shared_claims(self) -> int:
+        """So many claims without a step are made among others; the last one is made alone."""
+        return max(1, self.max_claims - 1)
+
+    @property
     def heartbeat(self) -> timedelta:
         """Three may be lost before the lease ends."""
         return self.lease / 4

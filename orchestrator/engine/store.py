@@ -26,6 +26,10 @@ class TaskStore(Protocol):
         self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
     ) -> list[Claimed]: ...
 
+    async def claim_suspect(
+        self, worker: WorkerId, *, shared_claims: int, max_claims: int
+    ) -> list[Claimed]: ...
+
     async def load(
         self, worker: WorkerId, keys: Sequence[TaskKey]
     ) -> list[Loaded | Unreadable]: ...

@@ -98,7 +98,7 @@ class Worker:
             compare=self.reconcile,
             held=lambda: (self.running, self.room()),
         )
-        self._maintenance = Maintenance(store, options)
+        self._maintenance = Maintenance(store, options, suspects=self.claim_suspect)
         self._rescue = Rescue(store, options, lease=self.lease, clock=self._clock, freed=self.wake)
 
     def _tools(self, outside: Outside, targets: Targets) -> Tools:
@@ -219,7 +219,7 @@ class Worker:
         claimed = await self._store.claim(
             self.id,
             limit=room,
-            max_claims=self._options.max_claims,
+            max_claims=self._options.shared_claims,
             weights=self._options.tenant_weights,
         )
         self._left_some = len(claimed) == room
@@ -227,6 +227,19 @@ class Worker:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
             self._running.start(claimed)
         return len(claimed)
+
+    async def claim_suspect(self) -> None:
+        """Takes a task that may be what kills its workers: one at a time."""
+        if self._free() == 0:
+            return
+        suspects = await self._store.claim_suspect(
+            self.id,
+            shared_claims=self._options.shared_claims,
+            max_claims=self._options.max_claims,
+        )
+        if suspects:
+            log.warning("a task that made no step with other workers is tried once more, alone")
+            self._running.start(suspects)
 
     async def reconcile(self) -> None:
         """Stops what another worker owns, and runs what is owned here and does not run."""

@@ -62,6 +62,23 @@ WHERE t.id = ANY (ARRAY(SELECT id FROM drawn))
 RETURNING t.id, t.epoch
 """
 
+# A task that kills its worker takes those beside it along. So before it is set aside, each has its
+# last claim on a worker where nothing else is suspected: the innocent make a step there.
+CLAIM_SUSPECT = """
+WITH suspect AS (
+    SELECT id FROM tasks
+    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $2 AND claims < $3
+      AND status = 'ready' AND run_at <= now()
+      AND NOT EXISTS (SELECT FROM tasks r
+                      WHERE r.status = 'running' AND r.owner = $1 AND r.claims >= $3)
+    ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
+                   reason = NULL, updated_at = now()
+FROM suspect s WHERE t.id = s.id
+RETURNING t.id, t.epoch
+"""
+
 # What waits for a time joins the queues when that has come, so that a claim has to look at queues
 # alone: there may be a million tasks of a thousand tenants that wait for something else.
 WAKE_DUE = """
@@ -293,6 +310,14 @@ async def claim(
     rows = await database.fetch(
         CLAIM, worker, limit, max_claims, list(weights), list(map(float, weights.values()))
     )
+    return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
+
+
+async def claim_suspect(
+    database: Database, worker: WorkerId, *, shared_claims: int, max_claims: int
+) -> list[Claimed]:
+    """Takes one task that was claimed `shared_claims` times without a step, if it runs none yet."""
+    rows = await database.fetch(CLAIM_SUSPECT, worker, shared_claims, max_claims)
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 
 

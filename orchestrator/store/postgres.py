@@ -35,6 +35,13 @@ class PostgresStore:
             self._database, worker, limit=limit, max_claims=max_claims, weights=weights
         )
 
+    async def claim_suspect(
+        self, worker: WorkerId, *, shared_claims: int, max_claims: int
+    ) -> list[Claimed]:
+        return await claims.claim_suspect(
+            self._database, worker, shared_claims=shared_claims, max_claims=max_claims
+        )
+
     async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await claims.load(self._database, worker, keys)
 

@@ -77,7 +77,7 @@ async def test_task_that_breaks_its_runner_is_set_aside_in_the_end(
     caller = ScriptedCaller(crm=break_down)
     async with running_worker(database, planner=planner, caller=caller, max_claims=2) as worker:
         await feed.task("t", to=worker)
-        await reaches(database, "t", "quarantined")
+        await reaches(database, "t", "quarantined", seconds=30)
         planner.script = (complete(),)
         await feed.task("next", to=worker)
         await reaches(database, "next", "completed")
