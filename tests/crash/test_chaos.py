@@ -1,0 +1,44 @@
+"""Each class of faults alone, for a few seconds: `make chaos` does the same at length."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from chaos.arena import Servers, Size
+from chaos.fault import Fault
+from chaos.fleet import running_forge
+from chaos.matrix import MATRIX
+from chaos.round import run_round
+from tests.fixtures.servers import KafkaServer, PostgresServer
+
+SIZE = Size(workers=2, per_second=8.0, is_short=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def servers(
+    kafka: KafkaServer, postgres: PostgresServer, database_template: str
+) -> AsyncIterator[Servers]:
+    async with running_forge() as forge:
+        yield Servers(kafka=kafka, postgres=postgres, template=database_template, forge=forge)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Of one run; what its workers said is shown where it fails."""
+    folder = tmp_path / "run"
+    yield folder
+    for log in sorted(folder.glob("*.log")):
+        print(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-15:]))  # noqa: T201
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
+async def test_nothing_is_lost_and_nothing_done_twice(
+    fault: Fault, servers: Servers, folder: Path
+) -> None:
+    outcome = await run_round(servers, [(fault, fault.times.short)], folder=folder, size=SIZE)
+
+    assert outcome.findings == ()
+    assert outcome.injected == {fault.name: fault.times.short}
