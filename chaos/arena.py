@@ -24,7 +24,9 @@ from orchestrator.bus.topics import create_topics
 AGENTS_FOLDER = Path(__file__).resolve().parent / "agents"
 PARTITIONS = 6
 LEASE_SECONDS = 2.0
-"""Of the workers of most classes: a take-over takes a fifth of what it takes by default."""
+"""Of the workers of most classes: a take-over takes a quarter of what it takes by default."""
+SESSION_SECONDS = 2.0
+"""Of their consumer group, which each dead member holds up for so long."""
 
 PERSON = """
 SELECT t.task_id || '/' || (s.body->>'step') || '/' || (s.body->>'call') AS key
@@ -109,6 +111,7 @@ class Arena:
     say: Callable[[str], None] = print
     """Where it is, for who waits."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _connection: Any = None
 
     @property
@@ -125,15 +128,17 @@ class Arena:
 
     async def rows(self, sql: str, *arguments: Any) -> Sequence[Any]:
         """What PostgreSQL has. Raises OSError, TimeoutError or asyncpg's errors when it is away."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self.database_url, timeout=5, server_settings={"application_name": "chaos"}
-            )
-        try:
-            found: Sequence[Any] = await self._connection.fetch(sql, *arguments, timeout=20)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self.forget_connection()
-            raise
+        # One connection for the load's person, all faults and the final look: one at a time.
+        async with self._asking:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(
+                    self.database_url, timeout=5, server_settings={"application_name": "chaos"}
+                )
+            try:
+                found: Sequence[Any] = await self._connection.fetch(sql, *arguments, timeout=20)
+            except BaseException:
+                self.forget_connection()
+                raise
         return found
 
     async def rows_soon(self, sql: str, *arguments: Any, seconds: float = 30) -> Sequence[Any]:
@@ -149,7 +154,6 @@ class Arena:
                     asyncpg.InterfaceError,
                     asyncpg.InternalClientError,
                 ):
-                    self.forget_connection()
                     await asyncio.sleep(0.05)
 
     def forget_connection(self) -> None:
@@ -231,6 +235,7 @@ def _environment(  # sizes: a worker's environment, told once
         "DATABASE_URL": url,
         "KAFKA_BOOTSTRAP_SERVERS": servers.kafka.bootstrap_servers,
         "KAFKA_GROUP_ID": group,
+        "KAFKA_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS),
         "OPENAI_BASE_URL": f"{llm}/v1",
         "OPENAI_API_KEY": "sk-of-a-test",
         "LLM_MODEL": "openai:fake",

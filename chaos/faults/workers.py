@@ -133,7 +133,7 @@ async def rebalance(arena: Arena) -> None:
         await arena.fleet.joined(await arena.fleet.launch("joiner"))
 
 
-DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": ""}
+DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": "", "KAFKA_SESSION_TIMEOUT_SECONDS": ""}
 """An empty variable counts as not set."""
 
 KILLED = Fault(

@@ -150,6 +150,7 @@ def _bus(v: Variables) -> BusOptions:
         replication=v.orchestrator_replication_factor,
         retention=None if retention is None else timedelta(seconds=retention),
         max_message_bytes=v.orchestrator_max_message_bytes,
+        session_timeout_seconds=v.kafka_session_timeout_seconds,
         on_gap=v.orchestrator_on_gap,
         expected_for=timedelta(seconds=v.orchestrator_expected_seconds),
     )

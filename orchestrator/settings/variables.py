@@ -138,6 +138,9 @@ class Variables(BaseModel):
     kafka_bootstrap_servers: Servers | None = None
     kafka_group_id: Text = BUS.group_id
     kafka_client_id: Text = BUS.client_id
+    kafka_session_timeout_seconds: Annotated[
+        float, Field(ge=1, le=14, description="a number of seconds from 1 to 14")
+    ] = BUS.session_timeout_seconds
     kafka_security_protocol: Protocol = BUS.security.security_protocol
     kafka_sasl_mechanism: Mechanism = BUS.security.sasl_mechanism
     kafka_sasl_username: Text | None = None

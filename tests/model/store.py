@@ -48,6 +48,17 @@ class ModelStore:
         runnable = [row for row in self.tables.tasks.values() if self.may_claim(row, max_claims)]
         return self.take(worker, [row.id for row in _in_turn(runnable)[:limit]])
 
+    def claim_suspect(
+        self, worker: WorkerId, *, shared_claims: int, max_claims: int
+    ) -> list[Claimed]:
+        """One that made no step in so many claims, unless the worker runs such a one."""
+        rows = self.tables.tasks.values()
+        if any(r.owner == worker and r.claims >= max_claims for r in rows):
+            return []
+        suspects = [r for r in rows if self.may_claim(r, max_claims) and r.claims >= shared_claims]
+        suspects.sort(key=lambda row: (row.run_at, row.id))
+        return self.take(worker, [row.id for row in suspects[:1]])
+
     def may_claim(self, row: TaskRow, max_claims: int) -> bool:
         is_due = row.status is TaskStatus.READY and row.run_at <= self.now()
         return is_due and row.claims < max_claims

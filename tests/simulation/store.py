@@ -35,6 +35,17 @@ class SimulatedStore:
             lambda: self._model.claim(worker, limit=limit, max_claims=max_claims),
         )
 
+    async def claim_suspect(
+        self, worker: WorkerId, *, shared_claims: int, max_claims: int
+    ) -> list[Claimed]:
+        return await self._world.ask(
+            self._process,
+            "claim a suspect",
+            lambda: self._model.claim_suspect(
+                worker, shared_claims=shared_claims, max_claims=max_claims
+            ),
+        )
+
     async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
         return await self._world.ask(
             self._process, f"load {[*keys]}", lambda: [*self._model.load(worker, keys)]
