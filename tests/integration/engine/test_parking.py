@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from orchestrator.agents.agent import CallRequest
 from orchestrator.agents.breaker import BreakerOptions
 from orchestrator.agents.target import TargetOptions
@@ -14,6 +16,7 @@ from orchestrator.domain.agent import Agent, Limits
 from orchestrator.domain.call import CallResult, Fault
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallParked, CallStarted
 from orchestrator.engine.worker import Worker
@@ -76,7 +79,7 @@ async def working(
 
 async def parked(database: Database, *, tasks: int, target: str = CRM) -> None:
     async def are_parked() -> bool:
-        return await stored.parked(database, target) == tasks
+        return await stored.parked(database, target) >= tasks
 
     await until(are_parked, seconds=20, what=f"{tasks} tasks parked for {target}")
 
@@ -252,15 +255,26 @@ class Model:
         return Turn(decision=complete())
 
 
-async def test_a_model_that_is_limited_is_sent_little_more_than_it_needs(
-    database: Database, feed: Feed
+@pytest.mark.parametrize(
+    ("fault", "wish"),
+    [
+        pytest.param(Fault.LIMITED, None, id="429"),
+        pytest.param(Fault.LIMITED, 0.3, id="429 with Retry-After"),
+        pytest.param(Fault.UNAVAILABLE, None, id="529"),
+        pytest.param(Fault.FAILED, None, id="500, time-out, broken off"),
+    ],
+)
+async def test_a_model_in_trouble_is_sent_little_more_than_it_needs(
+    database: Database, feed: Feed, fault: Fault, wish: float | None
 ) -> None:
-    model = Model(ModelFailed("429", retryable=True, fault=Fault.LIMITED))
-    targets = quick()
+    error = ModelFailed("no answer", retryable=True, retry_after_seconds=wish, fault=fault)
+    model, targets, patient = Model(error), quick(), RetryPolicy(max_attempts=20, base_seconds=0.01)
     planner = GatedPlanner(model, targets.model("openai:m", Limits(concurrency=4)))
-    async with working(database, ScriptedCaller(), planner=planner, targets=targets) as worker:
+    async with working(
+        database, ScriptedCaller(), planner=planner, targets=targets, model_retry=patient
+    ) as worker:
         await feed.send([feed.new_task(f"t-{n}") for n in range(150)], to=worker)
-        await parked(database, tasks=150, target=MODEL)
+        await parked(database, tasks=140, target=MODEL)
         model.error = None
         await all_reach(database, "completed", tasks=150)
     assert model.sends <= 1.1 * 150

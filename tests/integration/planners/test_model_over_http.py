@@ -10,6 +10,7 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import model_http_client
+from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Delegate, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.planners.agentic.model import build_model
@@ -123,6 +124,27 @@ async def test_a_refusal_says_whether_to_come_back_and_is_asked_only_once(
     assert len(stub.bodies) == 1
 
 
+FAULTS = {
+    400: None,
+    401: None,
+    404: None,
+    422: None,
+    429: Fault.LIMITED,
+    500: Fault.FAILED,
+    502: Fault.UNAVAILABLE,
+    503: Fault.UNAVAILABLE,
+    529: Fault.UNAVAILABLE,
+}
+
+
+@pytest.mark.parametrize(("status", "fault"), FAULTS.items())
+async def test_a_refusal_says_what_is_wrong_with_the_endpoint(
+    status: int, fault: Fault | None
+) -> None:
+    async with serving(http_answer(status, {"error": {"message": "no"}})) as stub:
+        assert (await failure_at(stub.url)).fault is fault
+
+
 async def test_a_conversation_that_is_too_long_is_said_to_be() -> None:
     message = "This model's maximum context length is 10 tokens."
     body = {"error": {"message": message, "code": "context_length_exceeded"}}
@@ -136,7 +158,8 @@ async def test_a_conversation_that_is_too_long_is_said_to_be() -> None:
 async def test_retry_after_in_seconds_is_passed_on(status: int) -> None:
     answer = http_answer(status, {}, headers={"retry-after": "7"})
     async with serving(answer) as stub:
-        assert (await failure_at(stub.url)).retry_after_seconds == 7.0
+        error = await failure_at(stub.url)
+    assert (error.retry_after_seconds, error.fault) == (7.0, Fault.LIMITED)
 
 
 async def test_retry_after_as_a_date_is_passed_on() -> None:
@@ -155,7 +178,7 @@ async def test_a_retry_after_that_can_not_be_read_is_ignored() -> None:
 async def test_no_answer_in_time_is_worth_another_try() -> None:
     async with serving(None) as stub:
         error = await failure_at(stub.url, timeout_seconds=0.2)
-    assert error.retryable
+    assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert "no answer within 0.2 seconds" in str(error)
     assert len(stub.bodies) == 1
 
@@ -164,13 +187,13 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         error = await failure_at(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
-    assert error.retryable
+    assert (error.retryable, error.fault) == (True, Fault.UNAVAILABLE)
 
 
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
     async with serving(http_answer(200, ASK_CRM, cut=40)) as stub:
         error = await failure_at(stub.url)
-    assert error.retryable
+    assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert len(stub.bodies) == 1
 
 
@@ -189,7 +212,7 @@ UNREADABLE: dict[str, tuple[object, bool]] = {
 async def test_an_answer_that_is_none_is_a_failure(body: object, is_retryable: bool) -> None:
     async with serving(http_answer(200, body)) as stub:
         error = await failure_at(stub.url)
-    assert error.retryable is is_retryable
+    assert (error.retryable, error.fault) == (is_retryable, None)
     assert "answer can't be read" in str(error)
     assert len(stub.bodies) == 1
 
