@@ -59,6 +59,8 @@ class Options:
     engine: EngineOptions
     model: ModelOptions
     agentic: AgenticOptions = field(default_factory=AgenticOptions)
+    migrates: bool = False
+    """Whether a worker brings the schema up to date when it starts."""
     agents_dir: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What agent declarations may refer to: endpoints and signing secrets."""
@@ -153,6 +155,9 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
         database = with_reserve(options.database)
         await patiently("PostgreSQL", database.open)
         stack.push_async_callback(database.close)
+        if options.migrates:
+            await patiently("PostgreSQL", lambda: migrations.bring_up_to_date(options.database.url))
+        # In a rolling upgrade a new worker may come before the migration: it waits for that too.
         await patiently("PostgreSQL", lambda: migrations.check_revision(options.database.url))
         created = await patiently("Kafka", lambda: ensure_topics(options.bus))
         if created:

@@ -68,6 +68,7 @@ def options_of(settings: Settings) -> Options:
         engine=settings.engine,
         model=settings.model,
         agentic=settings.agentic,
+        migrates=settings.migrates,
         agents_dir=settings.agents_dir,
         environ=settings.environ,
     )

@@ -11,6 +11,7 @@ OrchestratorError
 │   ├── NotFound
 │   ├── NotAllowed
 │   ├── SchemaMismatch
+│   │   └── SchemaBehind       of a release before: it is waited for
 │   └── UnreadableJournal
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
@@ -89,6 +90,12 @@ class SchemaMismatch(OperatorError):
     """The database is not at the migration that this release needs."""
 
     code = "schema_mismatch"
+
+
+class SchemaBehind(SchemaMismatch):
+    """The database has the schema of a release before: somebody is about to migrate it."""
+
+    retryable = True
 
 
 class UnreadableJournal(OperatorError):

@@ -34,6 +34,8 @@ class Settings:
     agentic: AgenticOptions
     logs: LogOptions
     health: HealthOptions
+    migrates: bool
+    """Whether a worker brings the schema up to date when it starts."""
     agents_dir: Path | None
     """A folder of declarations that is read at start."""
     llm_model: str
@@ -102,6 +104,7 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
             level=v.log_level, format=v.orchestrator_log_format, verbose=v.orchestrator_verbose
         ),
         health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
+        migrates=v.orchestrator_migrate,
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
         environ=environ,
         llm_model=v.llm_model,

@@ -134,6 +134,7 @@ class Variables(BaseModel):
 
     database_url: DatabaseUrl | None = None
     orchestrator_database_pool_size: Count = DatabaseOptions(url="").pool_size
+    orchestrator_migrate: Switch = False
 
     kafka_bootstrap_servers: Servers | None = None
     kafka_group_id: Text = BUS.group_id

@@ -16,7 +16,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orchestrator.domain.errors import SchemaMismatch, StoreUnavailable
+from orchestrator.domain.errors import SchemaBehind, SchemaMismatch, StoreUnavailable
 from orchestrator.store.database import store_errors
 from orchestrator.telemetry.logs import get_logger
 
@@ -108,11 +108,24 @@ def is_current(url: str) -> bool:
     return asyncio.run(current(url)) == head()
 
 
+async def bring_up_to_date(url: str) -> None:
+    """As `upgrade`, from a worker; a schema of a later release is left as it is.
+
+    Raises:
+        NotAllowed: the role may not change tables.
+    """
+    found = await current(url)
+    if found is None or (found != head() and is_known(found)):
+        await asyncio.to_thread(upgrade, url)
+        log.info("the schema is migrated", revision=head(), was=found)
+
+
 async def check_revision(url: str) -> None:
     """Refuses a database whose tables this release does not know.
 
     Raises:
-        SchemaMismatch: migrations have to be run first.
+        SchemaBehind: it has those of an earlier release; migrations have to be run.
+        SchemaMismatch: it has none.
     """
     found, needed = await current(url), head()
     if found == needed:
@@ -121,9 +134,14 @@ async def check_revision(url: str) -> None:
         # During a rolling upgrade the schema is ahead of the old workers; it only ever grows.
         log.warning("the database is at a later schema than this release", revision=found)
         return
-    has = "no schema yet" if found is None else f"the schema of revision {found}"
-    raise SchemaMismatch(
-        f"the database has {has}, this release needs {needed}: run `orchestrator migrate`"
+    if found is None:
+        raise SchemaMismatch(
+            f"the database has no schema yet, this release needs revision {needed}: "
+            "run `orchestrator migrate`"
+        )
+    raise SchemaBehind(
+        f"the database has the schema of revision {found}, this release needs {needed}: "
+        "run `orchestrator migrate`"
     )
 
 
