@@ -19,6 +19,7 @@ from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
 from tests.fixtures.servers import PostgresServer
 from tests.integration.store.journaled import Journal
+from tests.integration.store.test_last_release import LastRelease, task
 
 DONE = Rest(status=TaskStatus.COMPLETED)
 FOLDED: tuple[StepBody, JsonObject] = (EventApplied(event_type="data"), {"current_state": "x"})
@@ -122,23 +123,22 @@ async def test_worker_that_may_not_create_tables_can_begin_a_month(
     await database.fetch(f"DROP ROLE {role}")
 
 
-async def test_journals_from_before_go_on_after_the_move_on_the_same_connections(
+async def test_last_release_goes_on_after_the_move_on_the_same_connections(
     unmigrated: str,
 ) -> None:
     async with opened(unmigrated) as database:
-        tasks = Journal(database)
-        old, other = await tasks.accept("old"), await tasks.accept("other")
-        assert old is not None
-        assert other is not None
-        await tasks.write(other, FOLDED)
+        old = LastRelease(database)
+        await old.join()
+        _, mine = await old.ingest(task("early"), room=1)
+        await old.journal(mine["id"], mine["epoch"], seq=2, status=None)
 
-        await asyncio.to_thread(migrations.upgrade, unmigrated, to="0004")
+        await asyncio.to_thread(migrations.upgrade, unmigrated)
 
-        await tasks.accept("new")
-        await tasks.write(old, FOLDED, FOLDED, rest=DONE)
-        assert await partition_of(database, "old") == {"steps_before"}
-        assert [s.seq for s in await history.steps_of(database, TaskId("old"))] == [1, 2, 3]
-        assert [s.seq for s in await history.steps_of(database, TaskId("other"))] == [1, 2]
+        await old.journal(mine["id"], mine["epoch"], seq=3, status="completed")
+        await old.ingest(task("late"), room=1)
+        assert await partition_of(database, "early") == {"steps_before"}
+        assert await partition_of(database, "late") == {f"steps_{datetime.now(UTC):%Y%m}"}
+        assert [s.seq for s in await history.steps_of(database, TaskId("early"))] == [1, 2, 3]
 
 
 async def test_who_could_read_the_journal_before_the_move_can_after_it(
@@ -148,7 +148,7 @@ async def test_who_could_read_the_journal_before_the_move_can_after_it(
     async with opened(unmigrated) as database:
         await database.fetch(f"CREATE ROLE {role} LOGIN")
         await database.fetch(f"GRANT SELECT ON tasks, steps, task_steps TO {role}")
-        await asyncio.to_thread(migrations.upgrade, unmigrated, to="0004")
+        await asyncio.to_thread(migrations.upgrade, unmigrated)
         async with opened(unmigrated.replace("postgres@", f"{role}@")) as reader:
             await reader.fetch("SELECT FROM task_steps")
             await reader.fetch("SELECT FROM steps")
