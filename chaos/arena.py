@@ -71,6 +71,8 @@ class Servers:
     """The name of a migrated database, to copy."""
     forge: ForgeLine
     postgres_version: str = ""
+    kafka_detour: tuple[int, int] | None = None
+    """The port where a proxy before Kafka may listen, and the one to which it has to go on."""
 
     async def mend(self) -> None:
         """Both run and answer."""

@@ -80,10 +80,11 @@ class Message:
     after_seconds: float = 0.0
     headers: tuple[tuple[str, bytes | None], ...] = ()
     event_id: str | None = None
+    has_key: bool = True
 
     @property
-    def key(self) -> bytes:
-        return self.task_id.encode()
+    def key(self) -> bytes | None:
+        return self.task_id.encode() if self.has_key else None
 
     @property
     def is_bad(self) -> bool:
@@ -184,6 +185,7 @@ def _later(message: Message, seconds: float) -> Message:
         after_seconds=seconds,
         headers=message.headers,
         event_id=message.event_id,
+        has_key=message.has_key,
     )
 
 

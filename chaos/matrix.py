@@ -1,7 +1,7 @@
 """All classes of faults, in the order in which they are run and told; and the rows not run here."""
 
 from chaos.fault import Fault
-from chaos.faults import crash_loop, crash_points, kafka, postgres, workers
+from chaos.faults import crash_loop, crash_points, kafka, malformed, networks, postgres, workers
 
 MATRIX: tuple[Fault, ...] = (
     workers.KILLED,
@@ -21,6 +21,12 @@ MATRIX: tuple[Fault, ...] = (
     kafka.FROZEN,
     kafka.AWAY,
     kafka.LATE,
+    networks.POSTGRES,
+    networks.REPLIES,
+    networks.KAFKA,
+    networks.AGENTS,
+    networks.MODEL,
+    malformed.FAULT,
 )
 
 NOT_RUN: tuple[tuple[str, str], ...] = (

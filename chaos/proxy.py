@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 CHUNK_BYTES = 64 * 1024
 LOOPBACK = "127.0.0.1"
+GONE = (OSError, RuntimeError)
+"""What comes of a connection that was closed meanwhile; the second is uvloop's word."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +107,7 @@ class Proxy:
         self.accepted += 1
         try:
             await self._connect(link, reader)
-        except OSError:
+        except GONE:
             _abort(link.client)
         finally:
             for pump in link.pumps:
@@ -131,7 +133,7 @@ class Proxy:
     async def _pump(
         self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        with suppress(OSError):
+        with suppress(*GONE):
             while data := await self._next(reader):
                 if link.is_lost:
                     continue
@@ -162,16 +164,16 @@ def _abort(writer: asyncio.StreamWriter | None) -> None:
     if writer is None or writer.transport.is_closing():
         return
     connection = writer.get_extra_info("socket")
-    with suppress(OSError):
+    with suppress(*GONE):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
 @asynccontextmanager
-async def running_proxy(host: str, port: int) -> AsyncIterator[Proxy]:
-    """On a free port of loopback, before the server at `host` and `port`."""
+async def running_proxy(host: str, port: int, *, at: int = 0) -> AsyncIterator[Proxy]:
+    """On port `at` of loopback (0: a free one), before the server at `host` and `port`."""
     proxy = Proxy(host, port)
-    server = await asyncio.start_server(proxy.serve, LOOPBACK, 0)
+    server = await asyncio.start_server(proxy.serve, LOOPBACK, at)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

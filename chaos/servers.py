@@ -11,6 +11,7 @@ from pathlib import Path
 from chaos.arena import Servers
 from chaos.fleet import running_forge
 from orchestrator.local.kafka import LocalKafka
+from orchestrator.local.ports import keep_ports
 from orchestrator.local.postgres import LocalPostgres
 from orchestrator.store.migrations import upgrade
 
@@ -22,7 +23,9 @@ async def own_servers(folder: Path) -> AsyncIterator[Servers]:
     """Data and logs are in `folder`."""
     # Of an absent broker our own clients would tell every tenth of a second.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    kafka, postgres = LocalKafka(folder / "kafka", say=say), LocalPostgres(folder / "postgres")
+    proxy_port = keep_ports(folder / "proxy.json", ("proxy",))["proxy"]
+    kafka = LocalKafka(folder / "kafka", proxy_port=proxy_port, say=say)
+    postgres = LocalPostgres(folder / "postgres")
     async with AsyncExitStack() as stack:
         stack.push_async_callback(kafka.stop)
         stack.push_async_callback(postgres.stop)
@@ -37,6 +40,7 @@ async def own_servers(folder: Path) -> AsyncIterator[Servers]:
             template=TEMPLATE,
             forge=forge,
             postgres_version=version,
+            kafka_detour=(proxy_port, kafka.proxied_port),
         )
 
 

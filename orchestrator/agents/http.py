@@ -150,13 +150,25 @@ def _tls() -> ssl.SSLContext:
 _NOT_SENT = "was not sent: this worker lost its lease while it was being connected"
 
 
+class HeldBack(httpx.ConnectError):
+    """A prompt that was not sent; the model's own library takes it for a failed connection."""
+
+
+def is_held_back(error: BaseException | None) -> bool:
+    """Whether we ourselves did not send it, however libraries have wrapped that."""
+    while error is not None:
+        if isinstance(error, HeldBack):
+            return True
+        error = error.__cause__
+    return False
+
+
 def _call_not_sent() -> Exception:
     return AgentFailed(f"the call {_NOT_SENT}", retryable=True, was_sent=False)
 
 
 def _prompt_not_sent() -> Exception:
-    # One that the model's own library takes for a connection that failed.
-    return httpx.ConnectError(f"the prompt {_NOT_SENT}")
+    return HeldBack(f"the prompt {_NOT_SENT}")
 
 
 def _fence(may_send: Callable[[], bool], error: Callable[[], Exception]) -> aiohttp.TraceConfig:

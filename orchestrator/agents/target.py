@@ -135,6 +135,8 @@ class Target:
             try:
                 yield entry
             except PeerError as error:
+                if not error.was_sent and error.fault is None:
+                    raise  # held back here: it says nothing about the other side
                 entry.report(error.fault, error=str(error), wish_seconds=error.retry_after_seconds)
                 raise
             finally:

@@ -65,6 +65,13 @@ def security_arguments(security: Security) -> dict[str, Any]:
     return arguments
 
 
+CLIENT_ERRORS = (kafka.KafkaError, RuntimeError)
+"""What aiokafka raises for what became of a connection.
+
+It lets pass what uvloop says, a RuntimeError, of one that was reset just before a write.
+"""
+
+
 def client_arguments(options: BusOptions) -> dict[str, Any]:
     """What every aiokafka client takes."""
     return {
@@ -87,7 +94,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
         ) from error
     except (*LOGIN_ERRORS, *MECHANISM_ERRORS) as error:
         raise _login_refused(error) from error
-    except (kafka.KafkaError, OSError, TimeoutError) as error:
+    except (*CLIENT_ERRORS, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
         raise KafkaUnavailable(f"Kafka: could not {doing}: {reason}") from error
 

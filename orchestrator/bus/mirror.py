@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+
+from orchestrator.bus.connection import CLIENT_ERRORS
 
 INTERVAL_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
@@ -46,5 +47,5 @@ class Mirror:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._consumer.commit(offsets)
-        except (KafkaError, TimeoutError):
+        except (*CLIENT_ERRORS, TimeoutError):
             return  # a copy: the next commit brings it up to date

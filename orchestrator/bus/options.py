@@ -108,7 +108,8 @@ class BusOptions:
     session_timeout_seconds: float = 10.0
     request_timeout_seconds: float = 15.0
     publish_timeout_seconds: float = 5.0
-    """Less than a lease less the age at which a worker no longer trusts it."""
+    """May outlast a lease that was held when the round began: then the next leader publishes the
+    same rows too, with the same ids and in the same order. Less would give up slow brokers."""
     stalled_after_seconds: float = 60.0
     """Without progress for so long, and with messages to read, the consumer is built anew."""
     source: str = "/orchestrator"

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka
 from aiokafka.structs import ConsumerRecord
 
-from orchestrator.bus.connection import PERMISSION_ERRORS, kafka_errors
+from orchestrator.bus.connection import CLIENT_ERRORS, PERMISSION_ERRORS, kafka_errors
 from orchestrator.bus.damaged import UNREADABLE
 from orchestrator.bus.outage import rest
 from orchestrator.bus.rebalance import Assignment
@@ -48,9 +48,11 @@ class Polling:
         assignment: Assignment,
         *,
         batch_messages: int,
+        patience_seconds: float,
         stopping: asyncio.Event,
     ) -> None:
         self._consumer = consumer
+        self._patience_seconds = patience_seconds
         self._assignment = assignment
         self._batch_messages = batch_messages
         self._stopping = stopping
@@ -74,7 +76,7 @@ class Polling:
             log.warning("batch can't be read", error=repr(error))
             self._alone = sorted(self._assignment.positions)
             self._assignment.seek_all()
-        except kafka.KafkaError as error:
+        except CLIENT_ERRORS as error:
             await self._failed(error)
         else:
             self._failures = 0
@@ -85,10 +87,10 @@ class Polling:
         """Polls while everything is paused: who does not poll is put out of the group."""
         try:
             await self._getmany(timeout_ms=timeout_ms)
-        except (kafka.KafkaError, *UNREADABLE):
+        except (*CLIENT_ERRORS, *UNREADABLE):
             await rest(timeout_ms / 1000, until=self._stopping)
 
-    async def _failed(self, error: kafka.KafkaError) -> None:
+    async def _failed(self, error: Exception) -> None:
         if isinstance(error, kafka.NoOffsetForPartitionError):
             return  # asked before the listener could say where to read
         if isinstance(error, PERMISSION_ERRORS):
@@ -119,7 +121,7 @@ class Polling:
             self._alone.append(partition)
             if not records:
                 return self._damage(partition, repr(error))
-        except kafka.KafkaError as error:
+        except CLIENT_ERRORS as error:
             await self._failed(error)
         return {partition: records} if records else {}
 
@@ -135,17 +137,31 @@ class Polling:
     async def _getmany(
         self, *partitions: TopicPartition, timeout_ms: int, max_records: int | None = None
     ) -> Records:
-        """aiokafka's, ended by a stop: it waits without limit while the group rebalances."""
+        """aiokafka's, ended by a stop: it waits without limit while the group rebalances.
+
+        Raises:
+            KafkaUnavailable: that took too long; a consumer built anew may do better.
+        """
         poll = asyncio.ensure_future(
             self._consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
         )
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {poll, stop},
+                timeout=self._patience_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            is_stuck = not poll.done() and not self._stopping.is_set()
         finally:
             stop.cancel()
             poll.cancel()  # does nothing where it is done
         if not poll.done():
             await asyncio.wait({poll})
+        if is_stuck:
+            raise KafkaUnavailable(
+                f"Kafka: the group came to no assignment for {self._patience_seconds:g} s: "
+                "the consumer is built anew"
+            )
         records: Records = {} if poll.cancelled() else poll.result()
         return records

@@ -66,6 +66,7 @@ class Session:
             consumer,
             self.assignment,
             batch_messages=options.batch_messages,
+            patience_seconds=options.stalled_after_seconds,
             stopping=stopping,
         )
         self._mirror = Mirror(consumer)

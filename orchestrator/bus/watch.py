@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from orchestrator.bus.connection import CLIENT_ERRORS
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.rebalance import Assignment
 from orchestrator.domain.errors import KafkaUnavailable
@@ -94,7 +94,7 @@ class Watch:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 ends = await self._consumer.end_offsets(list(positions))
-        except (KafkaError, TimeoutError):
+        except (*CLIENT_ERRORS, TimeoutError):
             return False  # an absent broker is no stalled consumer
         self._progress = time.monotonic()
         return any(ends[p] > position for p, position in positions.items())

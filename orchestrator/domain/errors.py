@@ -108,7 +108,8 @@ class PeerError(OrchestratorError):
     """A call to a model or an agent failed.
 
     `retryable` says whether the same call may succeed later; `retry_after_seconds` is the peer's
-    own wish, when it said one; `fault` what it says about the peer.
+    own wish, when it said one; `fault` what it says about the peer. `was_sent` is False where it
+    surely never left this process.
     """
 
     code = "peer"
@@ -120,8 +121,10 @@ class PeerError(OrchestratorError):
         retryable: bool,
         retry_after_seconds: float | None = None,
         fault: Fault | None = None,
+        was_sent: bool = True,
     ) -> None:
         super().__init__(text)
+        self.was_sent = was_sent
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
         self.fault = fault
@@ -134,26 +137,9 @@ class ModelFailed(PeerError):
 
 
 class AgentFailed(PeerError):
-    """The agent gave no usable answer: unreachable, 5xx, 4xx, not JSON, wrong schema, too large.
-
-    `was_sent` is False where the call surely never left this process.
-    """
+    """The agent gave no usable answer: unreachable, 5xx, 4xx, not JSON, wrong schema, too large."""
 
     code = "agent_failed"
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        retryable: bool,
-        retry_after_seconds: float | None = None,
-        was_sent: bool = True,
-        fault: Fault | None = None,
-    ) -> None:
-        super().__init__(
-            text, retryable=retryable, retry_after_seconds=retry_after_seconds, fault=fault
-        )
-        self.was_sent = was_sent
 
 
 class NotNow(OrchestratorError):

@@ -124,7 +124,8 @@ class CallParked:
     target: str
     """`agent/{tenant}/{id}` or `model/{name}`."""
     cause: str
-    """`paused`, `breaker_open`, `limited`, `busy`, `rate` or `retry_budget`."""
+    """`paused`, `breaker_open`, `limited`, `busy`, `rate`, `retry_budget`, or `lease`: the worker
+    had lost its own when it was about to send."""
     reason: str
     until: datetime
 

@@ -34,17 +34,22 @@ class LocalKafka:
         data_dir: Path,
         *,
         port: int | None = None,
+        proxy_port: int | None = None,
         extra_properties: Mapping[str, str] | None = None,
         cache: Path | None = None,
         say: Callable[[str], None] = say_to_stderr,
     ) -> None:
         """`port` is for clients (None: a free one, kept from run to run).
 
+        Who connects to `proxied_port` is told that the node is at `proxy_port`, where a proxy may
+        be: Kafka's clients go where they are told.
+
         `extra_properties` go into server.properties and win, for TLS or SASL on the listener
         `CLIENT`. `say` is given the lines about a download.
         """
         self._folder = data_dir
         self._wanted_port = port
+        self._proxy_port = proxy_port
         self._extra = dict(extra_properties or {})
         self._lock = read_lock()
         self._cache = cache or default_cache(self._lock)
@@ -57,6 +62,13 @@ class LocalKafka:
         if self._listeners is None:
             raise LocalServerError("Kafka was not started; its port is known after that")
         return f"{LOOPBACK}:{self._listeners.client}"
+
+    @property
+    def proxied_port(self) -> int:
+        """Where the proxy has to go on to."""
+        if self._listeners is None or self._listeners.proxied is None:
+            raise LocalServerError("Kafka was not started with a proxy_port")
+        return self._listeners.proxied
 
     @property
     def running(self) -> bool:
@@ -124,12 +136,13 @@ class LocalKafka:
         )
 
     def _configure(self) -> Listeners:
+        proxied = () if self._proxy_port is None else ("proxied",)
         ports = keep_ports(
             self._folder / "ports.json",
-            ("client", "internal", "controller"),
+            ("client", "internal", "controller", *proxied),
             wanted=self._wanted_port,
         )
-        listeners = Listeners(**ports)
+        listeners = Listeners(**ports, proxy=self._proxy_port)
         properties = kafka_settings.server_properties(
             listeners, log_dir=self._folder / "logs", extra=self._extra
         )

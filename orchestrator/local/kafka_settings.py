@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from orchestrator.local.ports import LOOPBACK
 
-CLIENT, INTERNAL, CONTROLLER = "CLIENT", "INTERNAL", "CONTROLLER"
+CLIENT, INTERNAL, CONTROLLER, PROXIED = "CLIENT", "INTERNAL", "CONTROLLER", "PROXIED"
 
 JVM_OPTIONS = (
     "-Xmx384m",
@@ -35,6 +35,9 @@ class Listeners:
     client: int
     internal: int
     controller: int
+    proxied: int | None = None
+    """For clients that come through a proxy, which listens at `proxy`."""
+    proxy: int | None = None
 
 
 def server_properties(
@@ -65,14 +68,19 @@ def _node(listeners: Listeners) -> dict[str, str]:
         INTERNAL: listeners.internal,
         CONTROLLER: listeners.controller,
     }
+    if listeners.proxied is not None:
+        ports[PROXIED] = listeners.proxied
     addresses = {name: f"{name}://{LOOPBACK}:{port}" for name, port in ports.items()}
+    advertised = [addresses[CLIENT], addresses[INTERNAL]]
+    if listeners.proxy is not None:
+        advertised.append(f"{PROXIED}://{LOOPBACK}:{listeners.proxy}")
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         # Named in the settings, not in the data, so that a port may change between runs.
         "controller.quorum.voters": f"1@{LOOPBACK}:{listeners.controller}",
         "listeners": ",".join(addresses.values()),
-        "advertised.listeners": f"{addresses[CLIENT]},{addresses[INTERNAL]}",
+        "advertised.listeners": ",".join(advertised),
         "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ports),
         "controller.listener.names": CONTROLLER,
         "inter.broker.listener.name": INTERNAL,

@@ -3,10 +3,13 @@
 from orchestrator.agents.target import Target
 from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Turn
-from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.errors import ModelFailed, NotNow
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, Decided
 from orchestrator.planners.planner import Planner
+
+LEASE_SECONDS = 0.5
+"""A heartbeat may be under way: its answer brings the lease back."""
 
 
 class GatedPlanner:
@@ -29,6 +32,11 @@ class GatedPlanner:
                 entry.report(None)
                 return turn
         except ModelFailed as error:
+            if not error.was_sent:
+                # Held back here, by the lease that was lost: the next look comes with the lease.
+                raise NotNow(
+                    str(error), target=self._target.name, cause="lease", seconds=LEASE_SECONDS
+                ) from error
             # Whatever was asked for, it would not have been answered: no try is spent.
             if error.fault in (Fault.UNAVAILABLE, Fault.LIMITED) and self._target.holds_back:
                 refused = self._target.not_now()

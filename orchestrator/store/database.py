@@ -95,7 +95,8 @@ def store_errors() -> Iterator[None]:
         if state.startswith("42"):
             raise  # a wrong statement is a bug of ours: never retried
         raise StoreUnavailable(f"PostgreSQL: {error} ({state})") from error
-    except (ssl.SSLError, OSError, TimeoutError) as error:
+    except (ssl.SSLError, OSError, TimeoutError, RuntimeError) as error:
+        # The last is uvloop's word for a connection that was reset just before a write.
         reason = str(error) or type(error).__name__
         raise StoreUnavailable(f"PostgreSQL can't be reached: {reason}") from error
     except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:

@@ -32,6 +32,7 @@ from openai import (
 
 from orchestrator.agents.http import (
     TRANSPORT_ERRORS,
+    is_held_back,
     is_unconnected,
     retry_after_seconds,
     status_fault,
@@ -89,6 +90,7 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
         retryable=_is_retryable(error),
         retry_after_seconds=wish,
         fault=_fault(error, has_retry_after=wish is not None),
+        was_sent=not is_held_back(error),
     )
 
 
@@ -144,6 +146,8 @@ def _is_retryable(error: Exception) -> bool:
 
 
 def _fault(error: Exception, *, has_retry_after: bool) -> Fault | None:
+    if is_held_back(error):
+        return None
     status = _status(error)
     if status is not None:
         return status_fault(status, has_retry_after=has_retry_after)

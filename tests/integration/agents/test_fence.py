@@ -9,6 +9,9 @@ import pytest
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.domain.call import CallResult
+from orchestrator.planners.agentic.failures import model_failed
+from orchestrator.planners.agentic.model import build_model
+from orchestrator.planners.agentic.options import ModelOptions
 from tests.fakes.agent import FakeAgent, running_agent
 from tests.fakes.bus import until
 from tests.fakes.callers import CRM, call_request
@@ -81,3 +84,15 @@ async def test_no_connection_is_left_open_by_a_call_that_is_held_back(
         for held[0] in answers:
             await caller.call(call_request(agent=replace(CRM, endpoint=f"http://127.0.0.1:{port}")))
         await until(lambda: open_connections == 0, seconds=2, what="no open connection")
+
+
+async def test_a_prompt_that_is_held_back_is_known_as_such_however_it_is_wrapped() -> None:
+    async with model_http_client(timeout_seconds=5, may_send=lambda: False) as client:
+        options = ModelOptions(model="openai:fake", base_url="http://127.0.0.1:1/v1", api_key="k")
+        async with running_agent() as peer:
+            options = replace(options, base_url=f"{peer.url}/v1")
+            model = build_model(options, client=client)
+            with pytest.raises(Exception, match="Connection error") as caught:
+                await model.ainvoke("hello")
+    assert not model_failed(caught.value, options=options).was_sent
+    assert not peer.received

@@ -109,6 +109,15 @@ async def test_an_error_of_the_model_is_reported_by_itself() -> None:
     assert (await given.refused()).cause == "breaker_open"
 
 
+async def test_a_prompt_that_was_held_back_says_nothing_about_the_model() -> None:
+    given = Given()
+    for _ in range(10):
+        with pytest.raises(ModelFailed):
+            async with given.target.entered(is_retry=False):
+                raise ModelFailed("not sent", retryable=True, was_sent=False)
+    await given.call()
+
+
 async def test_second_tries_end_where_their_budget_does() -> None:
     given = Given()
     await given.call(is_retry=True)

@@ -21,6 +21,14 @@ def test_clients_are_told_the_client_port_only_on_loopback() -> None:
     assert properties["advertised.listeners"] == "CLIENT://127.0.0.1:1,INTERNAL://127.0.0.1:2"
 
 
+def test_clients_behind_a_proxy_are_told_the_proxys_port() -> None:
+    listeners = Listeners(client=1, internal=2, controller=3, proxied=4, proxy=5)
+    properties = server_properties(listeners, log_dir=Path("/logs"), extra={})
+
+    assert "PROXIED://127.0.0.1:4" in properties["listeners"]
+    assert properties["advertised.listeners"].endswith(",PROXIED://127.0.0.1:5")
+
+
 def test_backslashes_and_line_ends_in_a_value_are_escaped() -> None:
     assert as_file({"a": "x\\y", "b": "1\n2"}) == "a=x\\\\y\nb=1\\\n2\n"
 
