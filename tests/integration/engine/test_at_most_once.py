@@ -1,9 +1,13 @@
 """An agent whose effects can't be repeated: at the slightest doubt it is asked, never called."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from orchestrator.domain.call import CallResult
+from orchestrator.domain.ids import TaskId
 from orchestrator.domain.step import CallFinished
+from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
@@ -92,3 +96,20 @@ async def test_calls_beside_it_are_made_again_as_ever(database: Database, feed: 
     async with running_worker(database, planner=planner, caller=caller):
         await reaches(database, "t", "completed")
     assert caller.sends == {"t/2/1": 2, "t/2/2": 1}
+
+
+async def test_call_that_was_cut_is_asked_about_after_a_retry_and_never_repeated(
+    database: Database, feed: Feed
+) -> None:
+    planner, caller = ScriptedPlanner(delegate("mail"), complete()), ScriptedCaller(mail=Gate())
+    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", deadline=deadline, to=worker)
+        await reaches(database, "t", "failed")
+        caller.statuses[KEY] = success(sent="yes")
+        await database.fetch("UPDATE tasks SET deadline = NULL")
+        await operations.retry(database, TaskId("t"))
+        worker.wake()
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
