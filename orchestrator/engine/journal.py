@@ -15,6 +15,8 @@ from orchestrator.store.journal import Entry, Written
 from orchestrator.telemetry.logs import get_logger
 
 MAX_ROWS = 512
+MAX_BYTES = 1024 * 1024
+"""Of steps in one statement; a single entry may be larger."""
 MAX_BACKOFF_SECONDS = 2.0
 
 Write = Callable[[Sequence[Entry]], Awaitable[dict[TaskKey, Written]]]
@@ -109,11 +111,20 @@ class Journal:
             self._wake.clear()
             self._is_writing = True
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_ROWS], self._waiting[MAX_ROWS:]
-                await self._write_batch(batch)
+                await self._write_batch(self._next_batch())
                 self._written()
             self._is_writing = False
             self._idle.set()
+
+    def _next_batch(self) -> list[_Pending]:
+        size, count = 0, 0
+        for pending in self._waiting[:MAX_ROWS]:
+            size += _size(pending.entry)
+            if count and size > MAX_BYTES:
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        return batch
 
     async def _write_batch(self, batch: list[_Pending]) -> None:
         by_task: dict[tuple[TaskKey, Epoch], list[_Pending]] = {}
@@ -183,6 +194,13 @@ class Journal:
                 log.warning("journal waits for PostgreSQL", entries=len(entries), error=str(error))
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+
+
+def _size(entry: Entry) -> int:
+    try:
+        return entry.size
+    except StoreRejected:
+        return 0  # it is refused when it is written, and says so there
 
 
 def _fail(group: Sequence[_Pending], error: OrchestratorError) -> None:

@@ -33,6 +33,11 @@ class EngineOptions:
     """A restart under the same name takes its tasks back at once."""
     concurrency: int = 200
     """Tasks that run at the same time."""
+    max_loaded_bytes: int = 64 * 1024 * 1024
+    """Of the journals, as JSON, of the tasks that run at the same time: memory is a few times that.
+
+    One task is run whatever its size.
+    """
     lease: timedelta = timedelta(seconds=8)
     """How long a worker may be silent before others take its tasks."""
     poll: timedelta = timedelta(seconds=1)

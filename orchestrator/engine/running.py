@@ -16,7 +16,7 @@ from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.engine.journal import Fenced
 from orchestrator.engine.runner import Runner
 from orchestrator.engine.tools import Tools
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import bind_task, get_logger
@@ -27,15 +27,28 @@ GIVE_BACK_DELAY = timedelta(seconds=1)
 
 log = get_logger(__name__)
 
-Load = Callable[[Sequence[TaskKey]], Awaitable[list[Loaded | Unreadable]]]
+PIECE_BYTES = 8 * 1024 * 1024
+"""Of what is loaded at once: a piece is in memory several times until its tasks are built."""
+
+Load = Callable[[Sequence[TaskKey], int], Awaitable[list[Loaded | Unreadable | Deferred]]]
+"""Of these tasks as many as have this many bytes."""
 GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """What may be in memory at once."""
+
+    tasks: int
+    bytes: int = 2**62
+
+
+@dataclass(slots=True)
 class _Held:
     epoch: Epoch
     runner: Runner
     work: "asyncio.Task[bool]"
+    bytes: int
 
 
 class Running:
@@ -47,7 +60,7 @@ class Running:
         *,
         load: Load,
         give_back: GiveBack,
-        capacity: int,
+        capacity: Capacity,
         freed: Callable[[], None],
     ) -> None:
         """`freed` is called when a task was let go: there is room for another."""
@@ -69,7 +82,17 @@ class Running:
     @property
     def room(self) -> int:
         """How many more tasks may be claimed."""
-        return max(0, self._capacity - len(self))
+        return max(0, self._capacity.tasks - len(self)) if self._free_bytes > 0 else 0
+
+    @property
+    def _free_bytes(self) -> int:
+        return self._capacity.bytes - sum(held.bytes for held in self._runners.values())
+
+    def grow(self, sizes: Iterable[tuple[TaskKey, int]]) -> None:
+        """These have so many bytes more."""
+        for key, size in sizes:
+            if key in self._runners:
+                self._runners[key].bytes += size
 
     def tasks(self) -> set[Claimed]:
         """What this worker believes that it owns."""
@@ -135,37 +158,47 @@ class Running:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _start_all(self, group: asyncio.TaskGroup) -> None:
+        free = self._free_bytes
+        if free <= 0 and self._runners:
+            return  # the end of each of them is a reason to look again
         wanted = dict(self._starting)
         try:
-            loaded = await self._load(list(wanted))
+            loaded = await self._load(list(wanted), min(max(free, 1), PIECE_BYTES))
         except StoreUnavailable as error:
             log.warning("claimed tasks wait for PostgreSQL", tasks=len(wanted), error=str(error))
             await asyncio.sleep(0.2)
             self._wake.set()
             return
         for task in loaded:
+            if isinstance(task, Deferred):
+                wanted.pop(task.key, None)
+                self._wake.set()
+                continue
             if isinstance(task, Unreadable):
                 log.error("task can't be run by this release", error=str(task.error))
                 if not await self._return(task.claimed, task.claims):
                     self._unsettled.add(task.claimed)
                 continue
-            key, epoch = task.snapshot.task.key, task.snapshot.epoch
-            if self._starting.get(key, epoch) > epoch or key not in self._starting:
-                continue
-            if self._runs(key, epoch):
-                continue
-            previous = self._runners.get(key)
-            if previous is not None:
-                previous.work.cancel()  # of an older epoch: its writes are refused anyway
-            runner = Runner(task, self._tools)
-            name = f"task {task.snapshot.task.task_id}"
-            work = group.create_task(self._run_one(task, runner), name=name)
-            work.add_done_callback(partial(self._ended, Claimed(key=key, epoch=epoch)))
-            self._runners[key] = _Held(epoch, runner, work)
+            self._start_one(group, task)
         for key, epoch in wanted.items():
             if self._starting.get(key) == epoch:
                 del self._starting[key]
         metrics.TASKS_RUNNING.set(len(self._runners))
+
+    def _start_one(self, group: asyncio.TaskGroup, task: Loaded) -> None:
+        key, epoch = task.snapshot.task.key, task.snapshot.epoch
+        if self._starting.get(key, epoch) > epoch or key not in self._starting:
+            return
+        if self._runs(key, epoch):
+            return
+        previous = self._runners.get(key)
+        if previous is not None:
+            previous.work.cancel()  # of an older epoch: its writes are refused anyway
+        runner = Runner(task, self._tools)
+        name = f"task {task.snapshot.task.task_id}"
+        work = group.create_task(self._run_one(task, runner), name=name)
+        work.add_done_callback(partial(self._ended, Claimed(key=key, epoch=epoch)))
+        self._runners[key] = _Held(epoch, runner, work, task.bytes)
 
     def _runs(self, key: TaskKey, epoch: Epoch) -> bool:
         running = self._runners.get(key)
@@ -190,6 +223,8 @@ class Running:
             del self._runners[mine.key]
         metrics.TASKS_RUNNING.set(len(self._runners))
         self._changed.set()
+        if self._starting:
+            self._wake.set()
         self._freed()
 
     async def _guard(self, runner: Runner, mine: Claimed, *, claims: int) -> bool:

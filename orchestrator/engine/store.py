@@ -11,7 +11,7 @@ from typing import Protocol
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
 from orchestrator.store.targets import PauseRow
@@ -31,8 +31,8 @@ class TaskStore(Protocol):
     ) -> list[Claimed]: ...
 
     async def load(
-        self, worker: WorkerId, keys: Sequence[TaskKey]
-    ) -> list[Loaded | Unreadable]: ...
+        self, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]: ...
 
     async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]: ...
 

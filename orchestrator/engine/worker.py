@@ -24,11 +24,11 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.parking import Parking
 from orchestrator.engine.patience import patiently
 from orchestrator.engine.rescue import Rescue
-from orchestrator.engine.running import Running
+from orchestrator.engine.running import Capacity, Running
 from orchestrator.engine.store import Store
 from orchestrator.engine.tools import Tools
 from orchestrator.planners.planner import Planner
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed, Ingested
 from orchestrator.store.journal import Entry, Written
 from orchestrator.telemetry import metrics
@@ -81,7 +81,7 @@ class Worker:
             self._tools(outside, targets),
             load=self._load,
             give_back=self._give_back,
-            capacity=options.concurrency,
+            capacity=Capacity(tasks=options.concurrency, bytes=options.max_loaded_bytes),
             freed=self._freed,
         )
         self._attention = Attention(
@@ -258,6 +258,7 @@ class Worker:
     async def _write(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         with metrics.JOURNAL_SECONDS.time():
             written = await self._store.journal(entries)
+        self._running.grow((e.key, e.size) for e in entries)
         metrics.JOURNAL_ROWS.observe(sum(len(e.steps) for e in entries))
         for kind, count in Counter(s.body.kind for e in entries for s in e.steps).items():
             metrics.STEPS.labels(kind).inc(count)
@@ -269,8 +270,10 @@ class Worker:
     async def _urgent(self) -> Sequence[TaskKey]:
         return await self._store.urgent(self.id)
 
-    async def _load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
-        return await self._store.load(self.id, keys)
+    async def _load(
+        self, keys: Sequence[TaskKey], max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]:
+        return await self._store.load(self.id, keys, max_bytes=max_bytes)
 
     async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
         return await self._store.release(self.id, tasks, delay=delay)

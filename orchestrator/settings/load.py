@@ -188,6 +188,7 @@ def _engine(v: Variables) -> EngineOptions:
         # on a laptop it keeps two workers apart.
         worker_name=v.orchestrator_worker_name or f"{socket.gethostname()}-{os.getpid()}",
         concurrency=v.orchestrator_concurrency,
+        max_loaded_bytes=v.orchestrator_max_loaded_bytes,
         tenant_weights=_weights(v.orchestrator_tenant_weights or ""),
         lease=timedelta(seconds=v.orchestrator_lease_seconds),
         grace=timedelta(seconds=v.orchestrator_grace_seconds),

@@ -176,6 +176,7 @@ class Variables(BaseModel):
     orchestrator_grace_seconds: Annotated[
         float, Field(ge=0, le=1e6, description="a number of seconds, 0 for none")
     ] = ENGINE.grace.total_seconds()
+    orchestrator_max_loaded_bytes: Count = ENGINE.max_loaded_bytes
     orchestrator_tenant_weights: Weights | None = None
     orchestrator_max_steps: Count = ENGINE.limits.max_steps
     orchestrator_max_attempts: Count = ENGINE.limits.max_attempts

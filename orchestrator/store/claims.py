@@ -99,14 +99,22 @@ _MESSAGES = """
  FROM inbox i WHERE i.task = t.id AND i.seq IS NULL)
 """
 
+# Journals may be large, and many at once: so many as fit, of the others the ids alone.
 LOAD = """
-SELECT t.id, t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.budget,
-       t.metadata,
-       t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq, t.claims,
-       (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
-        FROM steps s WHERE s.task = t.id) AS steps,
-       $messages AS inbox
-FROM tasks t WHERE t.id = ANY($1::bigint[]) AND t.status = 'running' AND t.owner = $2
+WITH owned AS MATERIALIZED (
+    SELECT id, coalesce(sum(bytes) OVER (
+        ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $3 AS fits
+    FROM tasks WHERE id = ANY($1::bigint[]) AND status = 'running' AND owner = $2
+)
+SELECT owned.id, owned.fits, task.* FROM owned LEFT JOIN LATERAL (
+    SELECT t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.budget,
+           t.metadata, t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq,
+           t.claims, t.bytes,
+           (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
+            FROM steps s WHERE s.task = t.id) AS steps,
+           $messages AS inbox
+    FROM tasks t WHERE t.id = owned.id AND owned.fits
+) task ON true
 """.replace("$messages", _MESSAGES)
 
 UNREAD = "SELECT t.wake, $messages AS inbox FROM tasks t WHERE t.id = $1".replace(
@@ -150,64 +158,7 @@ FROM mine m WHERE t.id = m.id
 RETURNING t.id
 """
 
-COUNT_RUNNABLE = """
-SELECT count(*) AS tasks FROM (
-    (SELECT FROM tasks WHERE status = 'ready' AND run_at <= now() LIMIT 10000)
-    UNION ALL
-    (SELECT FROM tasks WHERE status = 'waiting' AND run_at < 'infinity' AND run_at <= now()
-     LIMIT 10000)
-) counted
-"""
-
 OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
-
-# Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
-QUARANTINE = """
-WITH looping AS MATERIALIZED (
-    -- In the words of an index of its own: this is looked for every few seconds.
-    SELECT id, seq FROM tasks
-    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $1
-    ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
-), step AS (
-    INSERT INTO steps (task, seq, kind, body, epoch)
-    SELECT l.id, l.seq + 1, 'failed', jsonb_build_object('code', 'crash_loop', 'reason',
-        format('claimed %s times without a step: it may be what kills its workers; '
-               'look at their logs, then `orchestrator tasks retry`', $1::int)), t.epoch
-    FROM looping l JOIN tasks t USING (id)
-    RETURNING task, seq
-), told AS (
-    INSERT INTO outbox (task, seq) SELECT task, seq FROM step ORDER BY task
-), dead AS (
-    INSERT INTO outbox (topic, key, value, headers)
-    SELECT $2, i.key, i.value, dead_letter_headers(
-        'crash_loop', format('claimed %s times without a step', $1::int), t.task_id, i.source,
-        i.headers)
-    FROM looping l JOIN tasks t USING (id) JOIN inbox i ON i.task = l.id AND i.event_type = 'task'
-)
-UPDATE tasks t SET status = 'quarantined', seq = step.seq, reason = 'crash loop',
-                   run_at = 'infinity', updated_at = now()
-FROM step WHERE t.id = step.task
-RETURNING t.id
-"""
-
-# The row goes, or the task's own message would be taken for a second one if it still came; the
-# events are in the dead letters.
-EXPIRE = """
-WITH late AS MATERIALIZED (
-    SELECT id, task_id FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
-    LIMIT 1000 FOR UPDATE SKIP LOCKED
-), event AS (
-    DELETE FROM inbox i USING late l WHERE i.task = l.id
-    RETURNING i.id, i.key, i.value, i.source, i.headers, l.task_id
-), dead AS (
-    INSERT INTO outbox (topic, key, value, headers)
-    SELECT $1, key, value, dead_letter_headers(
-        'unknown_task', format('no task %s came within the time it was expected', task_id), task_id,
-        source, headers)
-    FROM event ORDER BY id
-)
-DELETE FROM tasks t USING late WHERE t.id = late.id RETURNING t.id
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +171,15 @@ class Loaded:
     wake: int
     """`tasks.wake` at the moment of reading."""
     claims: int = 1
+    bytes: int = 0
+    """Of its journal and its messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """A claimed task whose journal did not fit; it is still owned."""
+
+    key: TaskKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +240,7 @@ def _loaded(row: Row) -> Loaded:
         inbox=_inbox(row["inbox"]),
         wake=row["wake"],
         claims=row["claims"],
+        bytes=row["bytes"],
     )
 
 
@@ -321,20 +282,19 @@ async def claim_suspect(
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 
 
-async def count_runnable(database: Database) -> int:
-    """Tasks that are due and that nobody runs; counted up to 10000 of each status."""
-    row = await database.fetch_one(COUNT_RUNNABLE)
-    return row["tasks"] if row else 0
-
-
 async def load(
-    database: Database, worker: WorkerId, keys: Sequence[TaskKey]
-) -> list[Loaded | Unreadable]:
-    """The tasks among `keys` that the worker owns, with their journals and unread messages."""
-    return [_read(row) for row in await database.fetch(LOAD, list(keys), worker)]
+    database: Database, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int = 2**62
+) -> list[Loaded | Unreadable | Deferred]:
+    """The tasks among `keys` that the worker owns, with their journals and unread messages.
+
+    One at least, and more until they have `max_bytes`; the others are deferred.
+    """
+    return [_read(row) for row in await database.fetch(LOAD, list(keys), worker, max_bytes)]
 
 
-def _read(row: Row) -> Loaded | Unreadable:
+def _read(row: Row) -> Loaded | Unreadable | Deferred:
+    if not row["fits"]:
+        return Deferred(key=TaskKey(row["id"]))
     try:
         return _loaded(row)
     except UnreadableJournal as error:
@@ -374,13 +334,3 @@ async def owned(database: Database, worker: WorkerId) -> list[Claimed]:
     """What PostgreSQL believes that this worker runs."""
     rows = await database.fetch(OWNED, worker)
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
-
-
-async def quarantine(database: Database, *, max_claims: int, dead_letters: str) -> int:
-    """Sets tasks aside that were claimed `max_claims` times without a step; answers how many."""
-    return len(await database.fetch(QUARANTINE, max_claims, dead_letters))
-
-
-async def expire_expected(database: Database, *, dead_letters: str) -> int:
-    """Gives up on tasks of which only events ever came; answers how many."""
-    return len(await database.fetch(EXPIRE, dead_letters))

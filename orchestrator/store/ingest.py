@@ -148,6 +148,7 @@ WITH moved AS (
     WHERE task IS NOT NULL ORDER BY task_id, n
 ), touched AS MATERIALIZED (
     SELECT m.task_id, f.doc, count(*) FILTER (WHERE m.task IS NULL) AS events,
+           sum(octet_length(coalesce(m.task, m.payload))) AS bytes,
            row_number() OVER (ORDER BY min(m.n)) <= $25::int AS has_room
     FROM message m LEFT JOIN first_task f USING (task_id) GROUP BY m.task_id, f.doc
 ), locked AS MATERIALIZED (
@@ -157,7 +158,7 @@ WITH moved AS (
 ), written AS (
     INSERT INTO tasks AS t (
         task_id, kind, tenant, description, status, context, context_seq, seq, priority, deadline,
-        budget_tokens, budget, metadata, traceparent, run_at, wake, claims, epoch, owner)
+        budget_tokens, budget, metadata, traceparent, run_at, wake, bytes, claims, epoch, owner)
     SELECT g.task_id, coalesce(doc->>'kind', 'agentic'), coalesce(doc->>'tenant', 'default'),
         coalesce(doc->>'description', ''),
         CASE WHEN doc IS NULL THEN 'expected' WHEN has_room THEN 'running' ELSE 'ready' END,
@@ -167,7 +168,7 @@ WITH moved AS (
         (doc->'budget'->>'tokens')::bigint, nullif(doc->'budget', '{}'),
         coalesce(doc->'metadata', '{}'), doc->>'traceparent',
         CASE WHEN doc IS NULL THEN now() + $26::interval ELSE now() END,
-        g.events,
+        g.events, coalesce(g.bytes, 0),
         -- For a row that exists, this is how the update below learns that there is room.
         CASE WHEN has_room THEN 1 ELSE 0 END,
         CASE WHEN doc IS NOT NULL AND has_room THEN 1 ELSE 0 END,
@@ -176,6 +177,7 @@ WITH moved AS (
     ORDER BY g.task_id
     ON CONFLICT (task_id) DO UPDATE SET
         wake = t.wake + excluded.wake,
+        bytes = t.bytes + excluded.bytes,
         reason = CASE WHEN t.status = 'waiting' AND excluded.wake > 0 THEN NULL ELSE t.reason END,
         updated_at = now(),
         kind = CASE WHEN t.status = 'expected' THEN excluded.kind ELSE t.kind END,

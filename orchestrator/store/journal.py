@@ -7,6 +7,7 @@ none of the entry is written. Sending the same entries twice is harmless.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import orjson
 
@@ -33,7 +34,7 @@ class Rest:
     """The topic that gets the task's own message, because nobody goes on with the task."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """What one task writes at once."""
 
@@ -53,6 +54,25 @@ class Entry:
     """`tasks.wake` when its inbox was last read."""
     rest: Rest | None = None
 
+    @cached_property
+    def texts(self) -> tuple[list[str], list[str | None]]:
+        """The steps' bodies and changes as JSON.
+
+        Raises:
+            StoreRejected: one holds what JSON can't (half of a surrogate pair, an endless integer,
+                no end of nesting): models do write such things.
+        """
+        try:
+            return [dump_body(s.body) for s in self.steps], [_json(s.change) for s in self.steps]
+        except (TypeError, ValueError) as error:
+            raise StoreRejected(f"a value can't be written as JSON: {error}") from error
+
+    @property
+    def size(self) -> int:
+        """Characters of JSON that it adds to its task's journal."""
+        bodies, changes = self.texts
+        return sum(map(len, bodies)) + sum(len(c) for c in changes if c)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
@@ -66,9 +86,9 @@ JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
                          $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[],
-                         $19::text[], $20::text[], $21::bigint[])
+                         $19::text[], $20::text[], $21::bigint[], $22::bigint[])
     AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters,
-         parked_for, cost_micros)
+         parked_for, cost_micros, size)
 ), locked AS MATERIALIZED (
     SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
@@ -101,6 +121,7 @@ WITH entry AS MATERIALIZED (
 )
 UPDATE tasks t SET
     seq = greatest(t.seq, o.seq),
+    bytes = t.bytes + o.size,
     context = coalesce(o.context::jsonb, t.context),
     context_seq = CASE WHEN o.context IS NULL THEN t.context_seq ELSE o.seq END,
     tokens = o.tokens,
@@ -132,19 +153,6 @@ def _json(value: JsonObject | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-def _texts(steps: Sequence[Step]) -> tuple[list[str], list[str | None]]:
-    """Bodies and changes as JSON text.
-
-    Raises:
-        StoreRejected: one holds what JSON can't (half of a surrogate pair, an endless integer, no
-            end of nesting): models do write such things.
-    """
-    try:
-        return [dump_body(s.body) for s in steps], [_json(s.change) for s in steps]
-    except (TypeError, ValueError) as error:
-        raise StoreRejected(f"a value can't be written as JSON: {error}") from error
-
-
 async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
     """Writes at most one entry a task; a task that is missing from the answer has a newer owner.
 
@@ -153,7 +161,7 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         StoreRejected: a value of one of the entries can't be stored; none was written.
     """
     steps = [(e.key, s) for e in entries for s in e.steps]
-    bodies, changes = _texts([s for _, s in steps])
+    texts = [e.texts for e in entries]
     applied = [(e.key, message, seq) for e in entries for message, seq in e.applied]
     rests = [e.rest for e in entries]
     rows = await database.fetch(
@@ -170,8 +178,8 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [key for key, _ in steps],
         [s.seq for _, s in steps],
         [s.body.kind for _, s in steps],
-        bodies,
-        changes,
+        [body for bodies, _ in texts for body in bodies],
+        [change for _, changes in texts for change in changes],
         [key for key, _, _ in applied],
         [message for _, message, _ in applied],
         [seq for _, _, seq in applied],
@@ -179,5 +187,6 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [r.dead_letters if r else None for r in rests],
         [orjson.dumps(r.parked_for).decode() if r and r.parked_for else None for r in rests],
         [e.cost_micros for e in entries],
+        [e.size for e in entries],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

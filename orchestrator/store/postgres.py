@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store import claims, outbox, targets, workers
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store import claims, outbox, targets, upkeep, workers
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written, journal
@@ -42,8 +42,10 @@ class PostgresStore:
             self._database, worker, shared_claims=shared_claims, max_claims=max_claims
         )
 
-    async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
-        return await claims.load(self._database, worker, keys)
+    async def load(
+        self, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]:
+        return await claims.load(self._database, worker, keys, max_bytes=max_bytes)
 
     async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
         return await claims.unread(self._database, key)
@@ -85,15 +87,15 @@ class PostgresStore:
         return await workers.forget_dead(self._database, lease=lease, until=until)
 
     async def quarantine(self, *, max_claims: int, dead_letters: str) -> int:
-        return await claims.quarantine(
+        return await upkeep.quarantine(
             self._database, max_claims=max_claims, dead_letters=dead_letters
         )
 
     async def expire_expected(self, *, dead_letters: str) -> int:
-        return await claims.expire_expected(self._database, dead_letters=dead_letters)
+        return await upkeep.expire_expected(self._database, dead_letters=dead_letters)
 
     async def count_runnable(self) -> int:
-        return await claims.count_runnable(self._database)
+        return await upkeep.count_runnable(self._database)
 
     async def backlog(self) -> tuple[int, float]:
         return await outbox.backlog(self._database)

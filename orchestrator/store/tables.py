@@ -57,6 +57,8 @@ tasks = Table(
     Column("owner", BigInteger),
     Column("claims", SmallInteger, nullable=False, server_default="0"),
     Column("wake", BigInteger, nullable=False, server_default="0"),
+    # Of its messages and its journal, as JSON: what it takes to load it.
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
     Column("created_at", _time, nullable=False, server_default=_now),
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("finished_at", _time),

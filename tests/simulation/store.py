@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Batch, Claimed, Ingested
 from orchestrator.store.journal import Entry, Written
 from orchestrator.store.targets import PauseRow
@@ -46,7 +46,11 @@ class SimulatedStore:
             ),
         )
 
-    async def load(self, worker: WorkerId, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
+    async def load(
+        self, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]:
+        """All of them: a task of the model is never large."""
+        assert max_bytes > 0
         return await self._world.ask(
             self._process, f"load {[*keys]}", lambda: [*self._model.load(worker, keys)]
         )

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest_asyncio
 
 from orchestrator.domain.ids import WorkerId
-from orchestrator.store import claims, operations
+from orchestrator.store import claims, operations, upkeep
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.outbox import Letter, delete, next_rows
 from tests.fakes.workers import Feed, task_row
@@ -36,7 +36,7 @@ async def test_a_replayed_event_without_a_task_counts_its_replays(database: Data
     sent_again = replace(event, origin=replace(event.origin, headers=headers))
     await feed.send([sent_again])
     await database.fetch("UPDATE tasks SET run_at = now()")
-    assert await claims.expire_expected(database, dead_letters="dead") == 1
+    assert await upkeep.expire_expected(database, dead_letters="dead") == 1
     found = await letter_headers(database)
     assert (found["dlq.replays"], found["dlq.first_seen"]) == ("2", "2026-01-31T12:00:00Z")
     assert [n for n in found if n.startswith("dlq.original.header.")] == ["dlq.original.header.tag"]
@@ -48,7 +48,7 @@ async def test_a_task_that_was_sent_back_to_work_says_how_often(database: Databa
         for _ in range(2):
             (claimed,) = await claims.claim(database, WorkerId(7), limit=1, max_claims=5)
             await claims.release(database, WorkerId(7), [claimed], delay=timedelta())
-        assert await claims.quarantine(database, max_claims=2, dead_letters="dead") == 1
+        assert await upkeep.quarantine(database, max_claims=2, dead_letters="dead") == 1
         assert (await letter_headers(database))["dlq.replays"] == replays
         key = (await task_row(database, "t"))["task_id"]
         await operations.retry(database, key)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest_asyncio
 
-from orchestrator.store import claims, workers
+from orchestrator.store import claims, upkeep, workers
 from orchestrator.store.database import Database, DatabaseOptions
 
 LEASE = timedelta(seconds=10)
@@ -28,10 +28,10 @@ SELECT id, 'task', '{}', 1, 'tasks/0/1' FROM tasks
 """
 LOOKS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "reap": (claims.REAP, (LEASE, LATER)),
-    "quarantine": (claims.QUARANTINE, (5, "dead-letters")),
-    "expire": (claims.EXPIRE, ("dead-letters",)),
+    "quarantine": (upkeep.QUARANTINE, (5, "dead-letters")),
+    "expire": (upkeep.EXPIRE, ("dead-letters",)),
     "owned": (claims.OWNED, (1,)),
-    "count": (claims.COUNT_RUNNABLE, ()),
+    "count": (upkeep.COUNT_RUNNABLE, ()),
     "wake": (claims.WAKE_DUE, ()),
     "claim": (claims.CLAIM, (1, 20, 5, ["t1"], [2.0])),
 }

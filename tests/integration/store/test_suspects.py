@@ -6,7 +6,7 @@ import pytest_asyncio
 
 from orchestrator.domain.ids import Seq, WorkerId
 from orchestrator.domain.step import EventApplied, Step
-from orchestrator.store import claims
+from orchestrator.store import claims, upkeep
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, journal
@@ -54,4 +54,4 @@ async def test_a_suspect_that_makes_a_step_is_none_any_more_and_another_may_foll
 
     (next_one,) = await suspect(database, FIRST)
     assert next_one.key != mine.key
-    assert await claims.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
+    assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0

@@ -15,9 +15,9 @@ from orchestrator.engine.clock import boot_seconds
 from orchestrator.engine.journal import Journal
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
-from orchestrator.engine.running import Running
+from orchestrator.engine.running import Capacity, Running
 from orchestrator.engine.tools import Tools
-from orchestrator.store.claims import Loaded, Unreadable
+from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
 from tests.fakes.scripted_caller import ScriptedCaller
@@ -44,7 +44,9 @@ class FakeStore:
         self.is_away = False
         self.rests: list[TaskStatus] = []
 
-    async def load(self, keys: Sequence[TaskKey]) -> list[Loaded | Unreadable]:
+    async def load(
+        self, keys: Sequence[TaskKey], max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]:
         self.loads.append(keys)
         self.loading.set()
         await self.may_load.wait()
@@ -86,7 +88,11 @@ async def running(store: FakeStore, planner: ScriptedPlanner) -> AsyncIterator[R
         parked=lambda _: None,
     )
     tasks = Running(
-        tools, load=store.load, give_back=store.give_back, capacity=5, freed=lambda: None
+        tools,
+        load=store.load,
+        give_back=store.give_back,
+        capacity=Capacity(tasks=5),
+        freed=lambda: None,
     )
     loops = [asyncio.create_task(journal.run()), asyncio.create_task(tasks.run())]
     try:

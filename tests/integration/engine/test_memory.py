@@ -1,0 +1,102 @@
+"""What a worker holds in memory has a bound, whatever the tasks hold."""
+
+import asyncio
+import sys
+
+from orchestrator.domain.ids import WorkerId
+from orchestrator.store import claims
+from orchestrator.store.claims import Deferred, Loaded
+from orchestrator.store.database import Database
+from tests.fakes.bus import until
+from tests.fakes.scripted_caller import ScriptedCaller
+from tests.fakes.scripted_planner import ScriptedPlanner, complete, slow
+from tests.fakes.worker_process import ROOT, clean_environment
+from tests.fakes.workers import Feed, all_reach, engine_options, running_worker, task_row
+
+MIB = 1024 * 1024
+
+# As large in memory as any other result, and small on disk.
+LARGE = """
+WITH task AS (
+    INSERT INTO tasks (task_id, status, context, seq, context_seq, bytes)
+    SELECT gen_random_uuid(), 'ready', '{"required_fields": []}', 2, 2, $2::int
+    FROM generate_series(1, $1::int) n RETURNING id
+), accepted AS (
+    INSERT INTO steps (task, seq, kind, body, epoch)
+    SELECT id, 1, 'accepted', '{"description": "t", "source": "tasks/0/0"}', 0 FROM task
+)
+INSERT INTO steps (task, seq, kind, body, epoch)
+SELECT id, 2, 'event', jsonb_build_object('event_type', 'data', 'source', 'events/0/0',
+    'payload', jsonb_build_object('text', repeat('x', $2::int))), 0 FROM task
+"""
+
+
+async def test_memory_stays_bounded_when_many_large_tasks_resume_at_once(
+    database: Database, database_url: str
+) -> None:
+    """All of them at once take more than 80 MB."""
+    for _ in range(8):
+        await database.fetch(LARGE, 5, 2 * MIB)
+    arguments = ["-m", "tests.fakes.resuming_worker", database_url, "40", str(4 * MIB)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(150):
+        said, _ = await process.communicate()
+    assert process.returncode == 0
+    assert int(said.splitlines()[-1]) < 50 * MIB, said
+
+
+async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -> None:
+    await database.fetch(LARGE, 12, MIB)
+    planner = ScriptedPlanner(slow(complete(), seconds=0.05))
+    most = 0
+    async with running_worker(
+        database, planner=planner, caller=ScriptedCaller(), max_loaded_bytes=3 * MIB
+    ) as worker:
+
+        def is_over() -> bool:
+            nonlocal most
+            most = max(most, len(worker._running._runners))
+            return planner.asks.total() == 12
+
+        await until(is_over, seconds=30)
+        await all_reach(database, "completed", tasks=12)
+        await until(lambda: worker.room() == engine_options().concurrency)
+    assert most <= 4
+
+
+async def test_a_task_larger_than_all_that_may_be_loaded_runs_alone(database: Database) -> None:
+    await database.fetch(LARGE, 2, 2 * MIB)
+    planner = ScriptedPlanner(complete())
+    async with running_worker(
+        database, planner=planner, caller=ScriptedCaller(), max_loaded_bytes=MIB
+    ):
+        await all_reach(database, "completed", tasks=2)
+
+
+async def test_a_task_counts_what_its_messages_and_steps_hold(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(complete())
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.event("t", payload={"text": "x" * 10_000})
+        await feed.task("t", to=worker)
+        await all_reach(database, "completed", tasks=1)
+    # The event as it came and as a step, with the change that it makes.
+    assert 30_000 < (await task_row(database, "t"))["bytes"] < 32_000
+
+
+async def test_a_load_takes_what_fits_and_defers_the_rest(database: Database) -> None:
+    await database.fetch(LARGE, 5, 1000)
+    mine = await claims.claim(database, WorkerId(1), limit=5, max_claims=5)
+    keys = sorted(task.key for task in mine)
+    found = await claims.load(database, WorkerId(1), keys, max_bytes=1500)
+    loaded = [t.snapshot.task.key for t in found if isinstance(t, Loaded)]
+    deferred = [t.key for t in found if isinstance(t, Deferred)]
+    assert (sorted(loaded), sorted(deferred)) == (keys[:2], keys[2:])
+    assert await claims.load(database, WorkerId(2), keys, max_bytes=1500) == []
