@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from tests.fakes.agent import Behaviour, FakeAgent, ok
 from tests.fakes.bus import until
-from tests.fakes.invariants import check_all, total
+from tests.fakes.invariants import check_all, check_live, total
 from tests.fakes.llm import FakeLlm
 from tests.fakes.observer import Observer
 from tests.fakes.worker_process import WorkerProcess
@@ -67,6 +67,7 @@ class Office:
             effects=total(self.crm.effects, self.accounts.effects),
             epochs={**self.crm.epochs, **self.accounts.epochs},
         )
+        await check_live(self.service.place.database_url)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

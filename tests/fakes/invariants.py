@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.invariants import check
 from tests.fakes.llm import Prompt
 from tests.fakes.observer import Observer, Update
 
@@ -52,6 +55,17 @@ async def check_journals(observer: Observer) -> None:
     assert await observer.rows(GAPS) == []
     assert await observer.rows(FALLS) == []
     assert await observer.rows(FORGOTTEN) == []
+
+
+async def check_live(database_url: str) -> None:
+    """What `orchestrator invariants --deep` asks of a system that runs."""
+    database = Database(DatabaseOptions(url=database_url, pool_size=1))
+    await database.open()
+    try:
+        found = await check(database, lease=timedelta(seconds=10), max_claims=5, is_deep=True)
+    finally:
+        await database.close()
+    assert {f.invariant.name: f.examples for f in found if f.violations} == {}
 
 
 async def check_effects(observer: Observer, effects: Mapping[str, int]) -> None:
