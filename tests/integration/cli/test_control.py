@@ -1,5 +1,10 @@
 """`orchestrator tasks cancel|pause|resume|resolve` as a person or a script calls them."""
 
+import asyncio
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +17,7 @@ from orchestrator.domain.step import CallFinished
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
-from tests.integration.cli.command import called, told
+from tests.integration.cli.command import ROOT, called, told
 from tests.integration.store.journaled import Journal
 from tests.unit.engine.journals import delegated
 
@@ -135,3 +140,26 @@ async def test_a_resolution_that_answers_nothing_is_refused(
     assert done.returncode == code
     assert says in " ".join(done.stderr.replace("│", " ").split())
     assert await inbox(journal) == []
+
+
+@pytest.mark.parametrize(("answer", "code", "told_of"), [("n\n", 1, 0), ("y\n", 0, 2)])
+async def test_a_person_at_a_terminal_is_asked_first(
+    journal: Journal, environ: dict[str, str], answer: str, code: int, told_of: int
+) -> None:
+    await waiting(journal, "a")
+    await waiting(journal, "b")
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "orchestrator", "tasks", "cancel", "--filter", "status=waiting"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    os.close(ours)
+    os.close(theirs)
+    assert (done.returncode, len(await inbox(journal))) == (code, told_of)
+    assert "cancelling 2 tasks? [y/N]" in done.stderr
