@@ -65,6 +65,7 @@ async def main(options: argparse.Namespace) -> int:
     folder = ROOT / ".orchestrator" / f"chaos-{os.getpid()}"
     folder.mkdir(parents=True)
     size = replace(SHORT if options.short else FULL, seed=options.seed)
+    size = replace(size, per_second=options.per_second or size.per_second)
     planned = list(rounds(options.only or (), size))
     with Stop().listening() as stop:
         try:
@@ -103,6 +104,7 @@ def _parsed() -> argparse.Namespace:
         "--only", action="append", choices=[*names, MIXED], help="this class alone; may be repeated"
     )
     parser.add_argument("--short", action="store_true", help="a few faults of each class")
+    parser.add_argument("--per-second", type=float, help="tasks; 20, or 15 with --short")
     parser.add_argument("--seed", type=int, default=1, help="of the load and the faults")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser.parse_args()

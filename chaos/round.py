@@ -97,7 +97,7 @@ async def _under_load(
         arena.load.be_the_person(arena.waiting_for_a_person), name="person"
     )
     try:
-        await asyncio.sleep(WARM_UP_SECONDS)
+        await asyncio.sleep(WARM_UP_SECONDS / 2 if size.is_short else WARM_UP_SECONDS)
         done = await asyncio.gather(*(_inject_all(arena, fault, times) for fault, times in faults))
         for worker in arena.fleet.running():
             arena.fleet.thaw(worker)

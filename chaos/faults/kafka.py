@@ -38,7 +38,7 @@ async def freeze(arena: Arena) -> None:
 
 
 async def away(arena: Arena) -> None:
-    await arena.kafka.stop()
+    await arena.kafka.kill()
     await asyncio.sleep(AWAY_SECONDS_SHORT if arena.size.is_short else AWAY_SECONDS)
     await arena.kafka.start()
     await reads_on(arena, time.time())
@@ -48,7 +48,7 @@ async def late(arena: Arena) -> None:
     """It starts after the workers, of which none may end for that."""
     for worker in arena.fleet.healthy():
         await arena.fleet.stop(worker)
-    await arena.kafka.stop()
+    await arena.kafka.kill()
     workers = [await arena.fleet.launch(f"worker-{number}") for number in range(2)]
     await asyncio.sleep(arena.dice.uniform(2, 5))
     await arena.kafka.start()
@@ -77,7 +77,7 @@ FROZEN = Fault(
 )
 AWAY = Fault(
     name="broker-away",
-    injected="broker stopped for 30 s",
+    injected="broker killed, and away for 30 s",
     inject=away,
     times=Times(alone=1, mixed=0, short=1),
     bars=(Bar(measure=READS_ON, at_most=10.0),),

@@ -1,5 +1,6 @@
 """Each class of faults alone, for a few seconds: `make chaos` does the same at length."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ SIZE = Size(workers=2, per_second=8.0, is_short=True)
 async def servers(
     kafka: KafkaServer, postgres: PostgresServer, database_template: str
 ) -> AsyncIterator[Servers]:
+    # Of an absent broker the load's client tells the test's own log every tenth of a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     async with running_forge() as forge:
         yield Servers(kafka=kafka, postgres=postgres, template=database_template, forge=forge)
 
