@@ -1,0 +1,54 @@
+"""Bars: of a class, and of the whole run."""
+
+from dataclasses import replace
+
+from chaos.fault import Bar
+from chaos.report import NEEDED, as_page, as_table, whole
+from chaos.round import Outcome
+
+GOOD = Outcome(
+    name="worker-killed",
+    injected=dict(NEEDED),
+    tasks=20_000,
+    calls=30_000,
+    resent=300,
+    seconds=60.0,
+    findings=(),
+    measured={"take-over, s": (1.0, 9.9)},
+    bars=(Bar(measure="take-over, s", at_most=10.0),),
+)
+
+
+def missed(outcome: Outcome) -> list[str]:
+    return [text for text, holds in whole([outcome], is_full=True) if not holds]
+
+
+def test_a_whole_run_that_did_enough_and_broke_nothing_holds() -> None:
+    assert GOOD.holds
+    assert missed(GOOD) == []
+
+
+def test_a_violation_breaks_the_run() -> None:
+    assert missed(replace(GOOD, findings=("I1 t: lost",))) == ["violations: 1 (0)"]
+
+
+def test_a_value_above_its_bar_breaks_the_run_and_is_marked() -> None:
+    slow = replace(GOOD, measured={"take-over, s": (1.0, 10.1)})
+
+    assert not slow.holds
+    assert len(missed(slow)) == 1
+    assert "most 10.10 **broken**" in as_table([slow])
+
+
+def test_too_few_faults_tasks_or_too_many_calls_sent_again_break_the_run() -> None:
+    few = replace(GOOD, injected={**NEEDED, "worker-frozen": 99}, tasks=19_999, resent=301)
+
+    assert len(missed(few)) == 3
+
+
+def test_the_page_has_every_figure() -> None:
+    page = as_page([GOOD], postgres="18.0")
+
+    assert "calls sent again: 300 of 30000, 1.00 % (≤ 1 %)" in page
+    assert "| worker-killed | SIGKILL of a random worker" in page
+    assert "PostgreSQL 18.0" in page
