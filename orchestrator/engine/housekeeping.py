@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
 from orchestrator.engine.options import EngineOptions
-from orchestrator.store import invariants, retention, workers
+from orchestrator.store import invariants, retention, upkeep, workers
 from orchestrator.store.database import Database
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
@@ -18,6 +18,8 @@ from orchestrator.telemetry.logs import get_logger
 ROLE = "housekeeping"
 INTERVAL_SECONDS = 60.0
 PRUNE_SECONDS = 3600.0
+MAX_SNAPSHOT_SECONDS = 60.0
+"""The age of an open transaction above which somebody is told."""
 PAUSE_SECONDS = 0.2
 """Between two deletes of a thousand tasks each."""
 
@@ -61,10 +63,12 @@ class Housekeeping:
         if not self._leads:
             if did_lead:
                 metrics.INVARIANT_VIOLATIONS.clear()  # the one that leads now says how it is
+                metrics.OLDEST_SNAPSHOT.set(0)
             return False
         if await retention.begin_month(self._database):
             log.info("a new month of the journal begins")
         await self._measure()
+        await self._look_for_long_transactions()
         return True
 
     async def prune(self) -> retention.Pruned:
@@ -79,6 +83,16 @@ class Housekeeping:
         if gone.tasks or gone.months:
             log.info("old tasks are deleted", tasks=gone.tasks, months=list(gone.months))
         return gone
+
+    async def _look_for_long_transactions(self) -> None:
+        oldest = await upkeep.oldest_snapshot(self._database)
+        metrics.OLDEST_SNAPSHOT.set(oldest.seconds)
+        if oldest.seconds > MAX_SNAPSHOT_SECONDS:
+            log.warning(
+                "a long transaction keeps PostgreSQL from cleaning up: claims grow slow",
+                seconds=round(oldest.seconds),
+                who=oldest.who,
+            )
 
     async def _measure(self) -> None:
         found = await invariants.check(

@@ -29,8 +29,8 @@ class Maintenance:
         self._suspects = suspects
 
     async def run(self) -> None:
-        """Passes until cancelled, a fifth of a lease apart."""
-        interval = self._options.lease.total_seconds() / 5
+        """Passes until cancelled, half a lease apart."""
+        interval = self._options.lease.total_seconds() / 2
         while True:
             await asyncio.sleep(interval * random.uniform(0.8, 1.2))
             try:

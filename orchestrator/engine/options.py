@@ -41,7 +41,7 @@ class EngineOptions:
     lease: timedelta = timedelta(seconds=8)
     """How long a worker may be silent before others take its tasks."""
     poll: timedelta = timedelta(seconds=1)
-    """The longest time until a runnable task is found without a notice."""
+    """Until a runnable task is found without a notice; four times that where all is quiet."""
     grace: timedelta = timedelta(seconds=20)
     """How long calls may go on after a stop was asked for."""
     async_result_timeout: timedelta = timedelta(hours=24)

@@ -37,6 +37,8 @@ from orchestrator.telemetry.logs import get_logger
 RECONCILE_SECONDS = 10.0
 CLAIM_SECONDS = 0.02
 """Between two claims, so that under load each takes several tasks."""
+MAX_PATIENCE = 4
+"""Polls between two looks, where several found nothing and nobody gave notice."""
 GIVE_BACK_SECONDS = 5.0
 """How long PostgreSQL may take at the end, after the grace."""
 MAX_BACKLOG = 5_000
@@ -292,9 +294,12 @@ class Worker:
             asyncio.get_running_loop().call_later(max(0.0, delay), self.wake)
 
     async def _claim_loop(self) -> None:
+        looks = 1  # since there was a reason for one: without, they come at greater distances
         while True:
             self._wake.clear()
             wait = self._options.poll.total_seconds() * random.uniform(0.75, 1.0)
+            wait *= min(looks, MAX_PATIENCE)
+            looks += 1
             try:
                 timer = await self._store.wake_due()
                 if timer is not None:
@@ -308,6 +313,7 @@ class Worker:
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
+                    looks = 1
             except TimeoutError:
                 continue
 

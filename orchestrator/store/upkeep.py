@@ -1,5 +1,7 @@
 """What any worker does for all now and then: sets aside what loops, gives up what never came."""
 
+from dataclasses import dataclass
+
 from orchestrator.store.database import Database
 
 # Each of these leaves its words in the journal and on its way to Kafka, like a runner's own steps.
@@ -58,6 +60,37 @@ SELECT count(*) AS tasks FROM (
      LIMIT 10000)
 ) counted
 """
+
+
+# What is dead after the oldest snapshot of a database can't be swept away: queues grow slow. A
+# transaction that was prepared and forgotten is no session.
+OLDEST_SNAPSHOT = """
+SELECT seconds, who FROM (
+    SELECT extract(epoch FROM now() - xact_start)::float8 AS seconds,
+           format('%s, process %s', coalesce(nullif(application_name, ''), usename), pid) AS who
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND coalesce(backend_xmin, backend_xid) IS NOT NULL
+    UNION ALL
+    SELECT extract(epoch FROM now() - prepared)::float8, format('prepared transaction %s', gid)
+    FROM pg_prepared_xacts WHERE database = current_database()
+) holder WHERE seconds IS NOT NULL ORDER BY seconds DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldestSnapshot:
+    """Of all transactions that are open in this database."""
+
+    seconds: float
+    who: str
+
+
+async def oldest_snapshot(database: Database) -> OldestSnapshot:
+    """Who holds the oldest; a role without `pg_monitor` sees its own sessions alone."""
+    row = await database.fetch_one(OLDEST_SNAPSHOT)
+    if row is None:
+        return OldestSnapshot(seconds=0.0, who="nobody")
+    return OldestSnapshot(seconds=max(0.0, row["seconds"]), who=row["who"])
 
 
 async def quarantine(database: Database, *, max_claims: int, dead_letters: str) -> int:

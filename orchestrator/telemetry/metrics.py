@@ -119,6 +119,10 @@ OUTBOX_ROWS = Gauge(
 OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
 PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
 
+OLDEST_SNAPSHOT = Gauge(
+    "orchestrator_oldest_snapshot_seconds", "Age of the oldest transaction in the database"
+)
+
 # What must hold; measured by the one worker that keeps house.
 
 INVARIANT_VIOLATIONS = Gauge(
