@@ -110,7 +110,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallParked:
-    """A model or an agent could not be called now; nothing was sent and no try is spent.
+    """A model or an agent could not be called now, or nobody was there: no try is spent.
 
     Journaled once for each cause between two tries. It is a note for people: whoever takes the task
     up looks again, whatever `until` says.
@@ -128,6 +128,8 @@ class CallParked:
     had lost its own when it was about to send."""
     reason: str
     until: datetime
+    may_be_sent: bool = True
+    """False where the call surely had no effect so far; `CallStarted` puts an end to that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,12 @@ class DueCall:
     attempt: int
     was_started: bool
     """It was journaled as begun: whether it took effect is unknown."""
+    is_unsent: bool = False
+    """The journal knows that it never went out."""
+
+    @property
+    def key(self) -> tuple[Seq, int]:
+        return self.step, self.call.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,7 @@ class CallState:
     attempts: int = 0
     retry_at: datetime | None = None
     was_started: bool = False
+    is_unsent: bool = False
     is_accepted: bool = False
     accepted_until: datetime | None = None
     parked: CallParked | None = None
@@ -43,7 +50,13 @@ class CallState:
 
     def due(self, seq: Seq) -> DueCall:
         attempt = self.attempts if self.is_accepted else self.attempts + 1
-        return DueCall(step=seq, call=self.call, attempt=attempt, was_started=self.was_started)
+        return DueCall(
+            step=seq,
+            call=self.call,
+            attempt=attempt,
+            was_started=self.was_started,
+            is_unsent=self.is_unsent,
+        )
 
     @property
     def has_begun(self) -> bool:
@@ -83,9 +96,9 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
             case CallStarted(step=s, call=n) if s == seq and n in states:
                 before = states[n]
                 states[n] = CallState(call=before.call, attempts=before.attempts, was_started=True)
-            case CallParked(step=s, call=n) if s == seq and n in states:
+            case CallParked(step=s, call=n) as body if s == seq and n in states:
                 # Of what must not go out twice it is only journaled where it did not go out at all.
-                states[n] = replace(states[n], was_started=False)
+                states[n] = replace(states[n], was_started=False, is_unsent=not body.may_be_sent)
             case Retried():
                 states = {
                     n: replace(s, attempts=0, retry_at=None, is_unknown=False)

@@ -42,6 +42,8 @@ class Outcome:
 
     body: CallFinished | AttemptFailed | CallParked
     change: JsonObject | None = None
+    was_sent: bool = True
+    """False where it surely did not go out, though it was announced."""
 
 
 class Calls:
@@ -140,7 +142,8 @@ class Calls:
     def _later(self, due: DueCall, result: CallResult, target: Target) -> Outcome:
         """A try that failed; where nobody could have answered it, none is spent."""
         refused = target.not_now() if result.fault in NOBODYS_FAULT and target.holds_back else None
-        return self._failed(due, result) if refused is None else self._parked(due, refused)
+        outcome = self._failed(due, result) if refused is None else self._parked(due, refused)
+        return replace(outcome, was_sent=result.was_sent)
 
     def _parked(self, due: DueCall, refused: NotNow) -> Outcome:
         body = replace(

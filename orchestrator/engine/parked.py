@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from orchestrator.domain.ids import Seq
+from orchestrator.domain.json import JsonObject
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
     AttemptFailed,
     CallParked,
@@ -13,6 +15,7 @@ from orchestrator.domain.step import (
     Retried,
     Step,
 )
+from orchestrator.engine.compensation import is_compensating
 
 Parked = Mapping[tuple[Seq, int] | None, CallParked]
 """What this runner found that it can't call now, by decision and call; None is the model.
@@ -37,3 +40,8 @@ def was_told(steps: tuple[Step, ...], parked: CallParked) -> bool:
         if body.cause == parked.cause:
             return True
     return False
+
+
+def parked_change(snapshot: Snapshot, parked: CallParked) -> JsonObject | None:
+    """What is shown meanwhile; a task that is being undone says so already."""
+    return None if is_compensating(snapshot) else {"current_state": f"parked: {parked.reason}"}

@@ -35,7 +35,7 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.budgets import with_allowance
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.compensation import COMPENSATING, begun, is_compensating, undoing
+from orchestrator.engine.compensation import COMPENSATING, begun, undoing
 from orchestrator.engine.facts import (
     as_declared,
     budget_spent,
@@ -62,7 +62,7 @@ from orchestrator.engine.moves import (
     is_over,
     next_move,
 )
-from orchestrator.engine.parked import was_told
+from orchestrator.engine.parked import parked_change, was_told
 from orchestrator.engine.record import Record
 from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
@@ -266,7 +266,7 @@ class Runner:
 
     async def _make(self, due: Sequence[DueCall]) -> None:
         agents = await self._agents()
-        works = {(d.step, d.call.number): self._make_one(d, agents.get(d.call.agent)) for d in due}
+        works = {d.key: self._make_one(d, agents.get(d.call.agent)) for d in due}
         async with under_way(works) as calls:
             await self._attend(calls)
         if due[0].call.compensates is not None:
@@ -289,18 +289,20 @@ class Runner:
         raise_first(calls.values())
 
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
-        announce = partial(self._announce, due, agent)
+        announce, was_made = partial(self._announce, due, agent), due.key in self._made
         outcome = await self._tools.calls.make(due, self._record.snapshot, agent, announce=announce)
         if outcome is None:
             return
+        if not outcome.was_sent and not was_made:
+            self._made.discard(due.key)
         if isinstance(outcome.body, CallParked):
-            self._park(outcome.body)
+            self._park(replace(outcome.body, may_be_sent=self._may_be_sent(due)))
         else:
             self._record.add(outcome.body, change=outcome.change)
 
     async def _announce(self, due: DueCall, agent: Agent | None) -> bool:
-        """Journals a call that must never go out twice, before it does; whether it still may."""
-        if agent is not None and agent.effects == "at_most_once":
+        """Journals what must not go out twice, or what is known not to be sent; whether it may."""
+        if due.is_unsent or (agent is not None and agent.effects == "at_most_once"):
             body = CallStarted(step=due.step, call=due.call.number, agent=due.call.agent)
             async with self._reading:
                 await self._commit([self._record.next(body)])
@@ -308,7 +310,7 @@ class Runner:
             if not is_undo and any(m.event_type == CANCEL for m in self._unapplied):
                 self._bell.ring()
                 return False
-        self._made.add((due.step, due.call.number))
+        self._made.add(due.key)
         return True
 
     def _park(self, body: CallParked) -> None:
@@ -316,9 +318,7 @@ class Runner:
         self._parked[key] = body
         # A look that found nothing new leaves no second step that says the same.
         if not was_told(self._record.snapshot.steps, body):
-            is_undo = is_compensating(self._record.snapshot)
-            change: JsonObject = {"current_state": f"parked: {body.reason}"}
-            self._record.add(body, change=None if is_undo else change)
+            self._record.add(body, change=parked_change(self._record.snapshot, body))
 
     async def _abandon(self, left: Sequence[DueCall]) -> None:
         """Journals the calls that the task ends without; what is known not to be sent, as such."""
@@ -335,7 +335,7 @@ class Runner:
 
     def _may_be_sent(self, due: DueCall) -> bool:
         """What an earlier runner decided it may have sent too."""
-        return due.step <= self._loaded_seq or (due.step, due.call.number) in self._made
+        return due.key in self._made or (due.step <= self._loaded_seq and not due.is_unsent)
 
     # Rests and ends
 

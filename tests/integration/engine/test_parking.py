@@ -18,7 +18,7 @@ from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import CallParked, CallStarted
+from orchestrator.domain.step import CallFinished, CallParked, CallStarted, Cancelled
 from orchestrator.engine.worker import Worker
 from orchestrator.planners.gated import GatedPlanner
 from orchestrator.planners.planner import Planner
@@ -27,6 +27,7 @@ from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import (
     AGENTS,
+    Gate,
     ScriptedCaller,
     agent,
     failure,
@@ -42,6 +43,7 @@ from tests.fakes.workers import (
     kinds,
     reaches,
     running_worker,
+    start_worker,
     task_row,
 )
 
@@ -121,8 +123,9 @@ async def test_a_single_task_outlives_an_outage_that_is_longer_than_its_tries(
         await until(lambda: outage.refused >= 8, seconds=20)
         outage.is_over = True
         await reaches(database, "t", "completed")
-    assert (await kinds(database, "t")).count("attempt_failed") == 1
-    assert (await kinds(database, "t")).count("call_parked") == 1
+    steps = await kinds(database, "t")
+    assert steps.count("attempt_failed") == 1
+    assert steps.count("call_parked") <= outage.refused
 
 
 async def test_a_paused_agent_is_not_called_until_it_is_resumed(
@@ -139,10 +142,8 @@ async def test_a_paused_agent_is_not_called_until_it_is_resumed(
         worker.agents_changed()
         await reaches(database, "t", "completed", seconds=2)
     assert caller.sends == {"t/2/1": 1}
-    assert await kinds(database, "t") == ["accepted", "decision", "call_parked", "result", *DONE]
-
-
-DONE = ("decision", "completed")
+    steps = ["accepted", "decision", "call_parked", "call_started", "result", "decision"]
+    assert await kinds(database, "t") == [*steps, "completed"]
 
 
 async def test_a_pause_is_heard_at_once_and_resume_wakes_what_others_parked(
@@ -310,3 +311,44 @@ async def test_an_agent_that_hangs_does_not_slow_the_others(database: Database, 
         await all_reach(database, "completed", tasks=190)
     alone, beside = await p99_seconds(database, "alone-%"), await p99_seconds(database, "beside-%")
     assert beside <= 1.1 * alone + 1.0
+
+
+async def ended(database: Database, task_id: str) -> tuple[CallFinished, Cancelled]:
+    *_, result, end = await bodies(database, task_id)
+    assert isinstance(result, CallFinished)
+    assert isinstance(end, Cancelled)
+    return result, end
+
+
+async def test_a_task_that_is_cancelled_while_its_call_is_parked_had_no_effect(
+    database: Database, feed: Feed
+) -> None:
+    await stored.pause(database, CRM, by="kim", reason="")
+    async with working(database, ScriptedCaller()) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "waiting")
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled")
+    result, end = await ended(database, "t")
+    assert (result.status, result.error) == ("error", "it was not made: the task was over")
+    assert end.unknown == ()
+
+
+async def test_a_call_that_goes_out_after_it_was_parked_may_have_its_effect(
+    database: Database, feed: Feed
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"), complete())
+    caller = ScriptedCaller(crm=gate)
+    await stored.pause(database, CRM, by="kim", reason="")
+    first = await start_worker(database, planner=planner, caller=caller)
+    await feed.task("t", to=first.worker)
+    await reaches(database, "t", "waiting")
+    await stored.resume(database, CRM)
+    first.worker.agents_changed()
+    await gate.entered.wait()
+    await first.kill()
+    await feed.event("t", "cancel")
+    async with working(database, ScriptedCaller(), planner=planner):
+        await reaches(database, "t", "cancelled")
+    result, end = await ended(database, "t")
+    assert (result.status, end.unknown) == ("unknown", ("t/2/1",))

@@ -170,7 +170,8 @@ STORED: list[tuple[str, StepBody, str]] = [
             until=AT,
         ),
         '{"step":2,"call":1,"agent":"crm","target":"agent/default/crm","cause":"paused",'
-        '"reason":"agent \'crm\' is paused by kim","until":"2030-01-02T03:04:05Z"}',
+        '"reason":"agent \'crm\' is paused by kim","until":"2030-01-02T03:04:05Z",'
+        '"may_be_sent":true}',
     ),
     (
         "budget_spent",
