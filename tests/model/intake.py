@@ -116,11 +116,15 @@ class ModelIntake:
     def _fill(self, row: TaskRow, task: NewTask | None, taker: Taker, *, has_room: bool) -> None:
         now = self.now()
         if task is None:
-            if row.run_at < row.created_at:
+            # A row that is new carries in `claims` that there was room; nothing reads it there.
+            is_new = row.run_at < row.created_at
+            row.claims = int(is_new and has_room)
+            if is_new:
                 row.run_at = now + taker.expected_for
             return
         row.message, row.context, row.context_seq, row.seq = task, task.context, 1, Seq(1)
         row.created_at = row.run_at = now
+        row.claims = 0
         row.status = TaskStatus.READY
         if has_room:
             row.status, row.owner = TaskStatus.RUNNING, taker.worker
