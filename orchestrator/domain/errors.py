@@ -95,6 +95,7 @@ class SchemaMismatch(OperatorError):
 class SchemaBehind(SchemaMismatch):
     """The database has the schema of a release before: somebody is about to migrate it."""
 
+    code = "schema_behind"
     retryable = True
 
 
