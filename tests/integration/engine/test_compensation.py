@@ -1,7 +1,9 @@
 """What a task did is undone when it fails or is cancelled, also over the death of its worker."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.step import Cancelled, Compensating, Failed
 from orchestrator.store import operations
-from orchestrator.store.database import Database
+from orchestrator.store.database import Database, Row
+from orchestrator.store.journal import JOURNAL
 from orchestrator.store.open_calls import open_calls
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, failure, says, success
@@ -207,3 +210,46 @@ async def test_a_result_that_can_not_be_stored_is_undone(database: Database, fee
         await feed.task("t", to=worker)
         await reaches(database, "t", "failed")
     assert any(isinstance(body, Compensating) for body in await bodies(database, "t"))
+
+
+class Dies(Database):
+    """The database of a worker that dies at its n-th journal write, before or after the commit."""
+
+    def __init__(self, database: Database, *, write: int, is_written: bool) -> None:
+        super().__init__(database._options)
+        self.died = asyncio.Event()
+        self._left, self._is_written = write, is_written
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        if sql != JOURNAL:
+            return await super().fetch(sql, *args)
+        self._left -= 1
+        if self._left <= 0:
+            if self._is_written and self._left == 0:
+                await super().fetch(sql, *args)
+            self.died.set()
+            await asyncio.Event().wait()
+        return await super().fetch(sql, *args)
+
+
+@pytest.mark.parametrize("is_written", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 6))
+async def test_whatever_was_written_last_each_effect_is_undone_once(
+    database: Database, feed: Feed, write: int, is_written: bool
+) -> None:
+    caller, planner = ScriptedCaller(), ScriptedPlanner(*FAILS)
+    dying = Dies(database, write=write, is_written=is_written)
+    await dying.open()
+    first = await start_worker(dying, planner=planner, caller=caller, agents=AGENTS)
+    await feed.task("t", to=first.worker)
+    async with asyncio.timeout(10):
+        await dying.died.wait()
+    await first.kill()
+    await dying.close()
+    async with running_worker(database, planner=planner, caller=caller, agents=AGENTS):
+        await reaches(database, "t", "failed")
+    assert sorted(await ended(database)) == [("billing", True, ""), ("crm", True, "")]
+    assert (await kinds(database, "t")).count("compensating") == 1
+    # Two calls and two compensations, each under one key however often it was sent.
+    assert set(caller.effects.values()) == {1}
+    assert len(caller.effects) == 4
