@@ -1,7 +1,7 @@
 """`orchestrator agents`: the catalogue in PostgreSQL; running workers see a change at once."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -57,20 +57,34 @@ def add(
     environ = settings_for("database").environ
     declared = [agent for path in files for agent in _declared(path, environ)]
 
-    async def put(database: Database) -> dict[str, str]:
+    async def put(database: Database) -> tuple[dict[str, str], list[Agent]]:
         outcomes: dict[str, str] = {
             agent.id: await stored.put(database, dump(agent), tenant=agent.tenant, agent=agent.id)
             for agent in declared
         }
         await notify(database, Notice.AGENTS)
-        return outcomes
+        return outcomes, await _all(database)
 
-    outcomes = with_database(put)
+    outcomes, known = with_database(put)
+    for lonely in _not_undoable(declared, known):
+        assert lonely.compensation is not None
+        undo = lonely.compensation.agent
+        note(f"agent {lonely.id}: its compensation names {undo!r}, which is not there yet: add it")
     if as_json:
         print_json([{"id": agent, "outcome": outcome} for agent, outcome in outcomes.items()])
         return
     for agent, outcome in outcomes.items():
         typer.echo(f"agent {agent}: {outcome}")
+
+
+def _not_undoable(declared: Sequence[Agent], known: Sequence[Agent]) -> list[Agent]:
+    """Those whose effects nobody could undo: files may be added in any order, so it is no error."""
+    there = {(agent.tenant, agent.id) for agent in known}
+    return [
+        agent
+        for agent in declared
+        if agent.compensation and (agent.tenant, agent.compensation.agent) not in there
+    ]
 
 
 def _declared(path: Path, environ: Mapping[str, str]) -> list[Agent]:

@@ -51,6 +51,18 @@ async def test_what_is_shown_can_be_added_again(
     assert outcome["outcome"] == "unchanged"
 
 
+async def test_a_compensating_agent_that_is_not_there_is_told(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    text = f"{CRM}\ncompensation: {{agent: crm-undo}}\n"
+    file = declared(tmp_path, "crm.yaml", text)
+    done = await called(environ, "agents", "add", file)
+    assert (done.returncode, done.stdout) == (0, "agent crm: added\n")
+    assert "names 'crm-undo', which is not there yet" in done.stderr
+    undo = declared(tmp_path, "undo.yaml", CRM.replace("id: crm", "id: crm-undo"))
+    assert "not there" not in (await called(environ, "agents", "add", undo, file)).stderr
+
+
 async def test_of_a_folder_with_one_wrong_file_nothing_is_added(
     environ: dict[str, str], crm: str, tmp_path: Path
 ) -> None:
