@@ -2,7 +2,9 @@
 
 Each file of `tests/golden/<version>/` is a journal as that release stores it, with what it made of
 every beginning of it: the context and the next move. Every later release has to read them, and to
-make the same of them (`tests/unit/engine/test_golden_journals.py`). They are never changed.
+make the same of them (`tests/unit/engine/test_golden_journals.py`). In `sql/` are its workers'
+statements, which must work on the next release's schema (`tests/integration/store/
+test_last_release.py`). None of these files is ever changed.
 """
 
 import sys
@@ -48,9 +50,12 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import Task
 from orchestrator.engine.moves import next_move
 from orchestrator.engine.options import TaskLimits
+from orchestrator.store import claims, ingest, outbox, positions, upkeep, workers
+from orchestrator.store import journal as journal_statement
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 BEGAN = datetime(2026, 11, 1, 12, tzinfo=UTC)
+VERBS = {"WITH", "SELECT", "INSERT", "UPDATE", "DELETE"}
 ENDS = (Completed, Failed, Cancelled)
 
 Line = StepBody | tuple[StepBody, JsonObject]
@@ -247,6 +252,14 @@ def document(lines: Sequence[Line]) -> JsonObject:
     return told
 
 
+def statements() -> Iterator[tuple[str, str]]:
+    """What a worker asks of PostgreSQL, by module and name."""
+    for module in (claims, ingest, journal_statement, outbox, positions, upkeep, workers):
+        for name, value in vars(module).items():
+            if name.isupper() and isinstance(value, str) and value.split()[0] in VERBS:
+                yield f"{module.__name__.rpartition('.')[2]}.{name.lower()}", value
+
+
 def write(version: str) -> None:
     kinds = {body.kind for body in get_args(steps.StepBody)}
     missing = kinds - {s.body.kind for j in JOURNALS.values() for s in journal(j)}
@@ -254,6 +267,10 @@ def write(version: str) -> None:
         sys.exit(f"no journal has a step of kind {', '.join(sorted(missing))}: add one here first")
     folder = GOLDEN / version
     folder.mkdir(parents=True)
+    for name, sql in statements():
+        path = folder / "sql" / f"{name}.sql"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{sql.strip()}\n")
     for name, lines in JOURNALS.items():
         path = folder / f"{name.replace(',', '').replace(' ', '-')}.json"
         path.write_bytes(orjson.dumps(document(lines), option=orjson.OPT_INDENT_2) + b"\n")
