@@ -23,6 +23,7 @@ from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
+from orchestrator.planners.gated import LEASE_SECONDS
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
 
@@ -141,7 +142,9 @@ class Calls:
 
     def _later(self, due: DueCall, result: CallResult, target: Target) -> Outcome:
         """A try that failed; where nobody could have answered it, none is spent."""
-        refused = target.not_now() if result.fault in NOBODYS_FAULT and target.holds_back else None
+        refused = _held_back(result, target)
+        if refused is None and result.fault in NOBODYS_FAULT and target.holds_back:
+            refused = target.not_now()
         outcome = self._failed(due, result) if refused is None else self._parked(due, refused)
         return replace(outcome, was_sent=result.was_sent)
 
@@ -218,6 +221,18 @@ class Calls:
             "agent_result event, or cancel the task"
         )
         return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
+
+
+def _held_back(result: CallResult, target: Target) -> NotNow | None:
+    """Why it was not sent, where that was our own doing: the lease was lost meanwhile.
+
+    Nobody failed, so no try is spent, and coming back is none of the agent's second tries: after an
+    outage of PostgreSQL hundreds come back at once.
+    """
+    if result.was_sent or result.fault is not None:
+        return None
+    why = result.error or "not sent"
+    return NotNow(why, target=target.name, cause="lease", seconds=LEASE_SECONDS)
 
 
 def _tell(due: DueCall, result: CallResult) -> None:

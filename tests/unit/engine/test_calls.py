@@ -11,12 +11,12 @@ import structlog
 from orchestrator.agents.agent import CallRequest
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.call import Call, CallResult, CallStatus
+from orchestrator.domain.call import Call, CallResult, CallStatus, Fault
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import AgentId, Epoch, Seq, TaskId, TaskKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import AttemptFailed, CallFinished
+from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.domain.task import Task
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.calls import Calls, Outcome
@@ -297,9 +297,17 @@ async def test_a_sent_call_that_failed_is_asked_after_and_not_repeated() -> None
 
 
 async def test_a_call_that_surely_was_not_sent_is_tried_again() -> None:
-    caller = FixedCaller(failure("refused", was_sent=False))
+    caller = FixedCaller(failure("refused", was_sent=False, fault=Fault.UNAVAILABLE))
     assert isinstance((await mailed(caller)).body, AttemptFailed)
     assert caller.traffic == (1, 0)
+
+
+async def test_a_call_that_our_own_lease_held_back_spends_no_try() -> None:
+    caller = FixedCaller(failure("this worker lost its lease", was_sent=False))
+    parked = (await mailed(caller)).body
+    assert isinstance(parked, CallParked)
+    assert (parked.cause, parked.reason) == ("lease", "this worker lost its lease")
+    assert parked.until - NOW < timedelta(seconds=1)
 
 
 async def test_an_error_that_stays_needs_no_question() -> None:
