@@ -122,7 +122,8 @@ def _asked_again(e: Evidence) -> Iterator[Finding]:
     for step in e.steps:
         if step.kind == "decision":
             decided[step.task_id].append(step.at)
-        elif step.kind == "result" and step.status != "accepted":
+        elif step.kind == "result" and step.status not in ("accepted", "unknown"):
+            # One that was cut is unknown: its bytes may have been on their way for long.
             ended.setdefault(step.key, step.at)
     for prompt in e.prompts:
         times = decided.get(prompt.task_id, [])

@@ -52,6 +52,7 @@ class Load:
         self._due: list[tuple[float, int, Message]] = []
         self._order = itertools.count()
         self._under_way = 0
+        self._is_running = False
         self._answered: set[str] = set()
         self._producer = AIOKafkaProducer(
             bootstrap_servers=bootstrap_servers,
@@ -82,6 +83,13 @@ class Load:
 
     async def run(self) -> None:
         """Returns when everything is acknowledged."""
+        self._is_running = True
+        try:
+            await self._publish()
+        finally:
+            self._is_running = False
+
+    async def _publish(self) -> None:
         loop = asyncio.get_running_loop()
         began, owed = loop.time(), 0.0
         while not self._stopping.is_set() or self._due or self._under_way:
@@ -104,6 +112,8 @@ class Load:
                 if key not in self._answered:
                     self._answered.add(key)
                     self.add([_resolution(key)])
+            if not self._is_running:
+                await self.run()  # the load is over, the person is not
             await asyncio.sleep(every_seconds)
 
     async def _send(self, message: Message) -> None:

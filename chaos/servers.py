@@ -40,7 +40,7 @@ async def own_servers(folder: Path) -> AsyncIterator[Servers]:
             template=TEMPLATE,
             forge=forge,
             postgres_version=version,
-            kafka_detour=(proxy_port, kafka.proxied_port),
+            kafka_detour=kafka.detour,
         )
 
 

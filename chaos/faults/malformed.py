@@ -32,7 +32,7 @@ def _message(case: Case, arena: Arena) -> Message:
         task_id=f"{BAD}-generated-{next(_numbers)}",
         value=case.value,
         headers=case.headers,
-        has_key=case.has_key,
+        has_key=case.has_key or case.value is None,  # aiokafka's producer wants one of the two
         after_seconds=arena.dice.uniform(0, SPREAD_SECONDS),
     )
 

@@ -61,7 +61,7 @@ class Network:
         self._prepare = prepare
         self._goes_on = goes_on
         self._proxy: Proxy | None = None
-        self._ways = itertools.cycle([self._reset, self._slow, self._half_open, self._black_hole])
+        self._ways = itertools.cycle([self._black_hole, self._half_open, self._reset, self._slow])
 
     @property
     def proxy(self) -> Proxy:
@@ -127,8 +127,8 @@ _agents = Network(_of("CHAOS_AGENTS_URL"), goes_on=_steps("result"))
 _model = Network(_of("OPENAI_BASE_URL"), goes_on=_steps("decision"))
 _replies = Network(_of("DATABASE_URL"), goes_on=_steps("decision"))
 
-_WAYS = f"reset, {DELAY_SECONDS:g} s slow, half-open or a black hole for {SECONDS:g} s, in turn"
-_TIMES = Times(alone=8, mixed=0, short=4)
+_WAYS = f"a black hole, half-open, reset or {DELAY_SECONDS:g} s slow for {SECONDS:g} s, in turn"
+_TIMES = Times(alone=8, mixed=0, short=2)
 
 POSTGRES = Fault(
     name="network-postgres",
@@ -167,7 +167,7 @@ REPLIES = Fault(
     name="replies-lost",
     injected="PostgreSQL's answers cut off after a random number of bytes, on each connection",
     inject=_replies.lose_replies,
-    times=Times(alone=50, mixed=0, short=4),
+    times=Times(alone=50, mixed=0, short=2),
     pause_seconds=(0.3, 0.8),
     prepare=_replies.prepare,
 )

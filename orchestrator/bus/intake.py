@@ -47,7 +47,8 @@ class Reader:
         self.station = Station(
             topic=options.topics.dead_letters,
             group_id=options.group_id,
-            max_value_bytes=options.max_message_bytes,
+            # Too large for a task is not too large for a letter: cut is only what Kafka won't take.
+            max_value_bytes=max(options.max_message_bytes, options.max_publish_bytes),
         )
 
     def read(self, record: ConsumerRecord) -> Item:

@@ -116,8 +116,12 @@ class Calls:
         return self._later(due, result, target)
 
     async def _ask_after(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> Outcome:
-        request = self._request(due, snapshot, agent)
-        return self._resolved(due, agent, await self._caller.status(request))
+        while True:
+            await self._lease.held()
+            known = await self._caller.status(self._request(due, snapshot, agent))
+            # Where the lease was lost again on the way, nobody was asked: that is no answer.
+            if known is None or known.was_sent or known.fault is not None:
+                return self._resolved(due, agent, known)
 
     async def abandon(self, due: DueCall, snapshot: Snapshot, agent: Agent | None) -> CallFinished:
         """The call ends without a result; an agent that wants to be told so is told, once."""

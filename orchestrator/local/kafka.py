@@ -41,7 +41,7 @@ class LocalKafka:
     ) -> None:
         """`port` is for clients (None: a free one, kept from run to run).
 
-        Who connects to `proxied_port` is told that the node is at `proxy_port`, where a proxy may
+        Who comes by the `detour` is told that the node is at `proxy_port`, where a proxy may
         be: Kafka's clients go where they are told.
 
         `extra_properties` go into server.properties and win, for TLS or SASL on the listener
@@ -64,11 +64,12 @@ class LocalKafka:
         return f"{LOOPBACK}:{self._listeners.client}"
 
     @property
-    def proxied_port(self) -> int:
-        """Where the proxy has to go on to."""
+    def detour(self) -> tuple[int, int] | None:
+        """Where a proxy may listen, and where it has to go on to; None without a `proxy_port`."""
         if self._listeners is None or self._listeners.proxied is None:
-            raise LocalServerError("Kafka was not started with a proxy_port")
-        return self._listeners.proxied
+            return None
+        assert self._proxy_port is not None
+        return self._proxy_port, self._listeners.proxied
 
     @property
     def running(self) -> bool:

@@ -9,9 +9,11 @@ import pytest_asyncio
 
 from chaos.arena import Servers, Size
 from chaos.fault import Fault
+from chaos.faults import networks
 from chaos.fleet import running_forge
 from chaos.matrix import MATRIX
 from chaos.round import run_round
+from orchestrator.local.kafka import LocalKafka
 from tests.fixtures.servers import KafkaServer, PostgresServer
 
 SIZE = Size(workers=2, per_second=8.0, is_short=True)
@@ -24,7 +26,13 @@ async def servers(
     # Of an absent broker the load's client tells the test's own log every tenth of a second.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     async with running_forge() as forge:
-        yield Servers(kafka=kafka, postgres=postgres, template=database_template, forge=forge)
+        yield Servers(
+            kafka=kafka,
+            postgres=postgres,
+            template=database_template,
+            forge=forge,
+            kafka_detour=kafka.detour if isinstance(kafka, LocalKafka) else None,
+        )
 
 
 @pytest.fixture
@@ -41,6 +49,8 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 async def test_nothing_is_lost_and_nothing_done_twice(
     fault: Fault, servers: Servers, folder: Path
 ) -> None:
+    if fault is networks.KAFKA and servers.kafka_detour is None:
+        pytest.skip("a Kafka that is not our own tells its clients its own address")
     outcome = await run_round(servers, [(fault, fault.times.short)], folder=folder, size=SIZE)
 
     assert outcome.findings == ()

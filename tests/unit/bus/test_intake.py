@@ -2,12 +2,16 @@
 
 from itertools import pairwise
 
+from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.bus.intake import Part, halves, to_batch
+from orchestrator.bus.intake import Part, Reader, halves, to_batch
+from orchestrator.bus.options import BusOptions
+from orchestrator.bus.outgoing import encode
 from orchestrator.domain.ids import TaskId
 from orchestrator.store.ingest import DeadLetter, NewEvent, Origin
+from orchestrator.store.outbox import Letter
 
 
 def event(topic: str, partition: int, offset: int) -> NewEvent:
@@ -66,3 +70,15 @@ def test_a_batch_keeps_letters_apart_from_messages() -> None:
     assert batch.messages == (good,)
     assert batch.dead_letters == (letter,)
     assert batch.advances[0].next_offset == 2
+
+
+def test_an_oversized_message_is_a_dead_letter_byte_for_byte() -> None:
+    options, value = BusOptions(), b"x" * 1_030_000
+    assert options.max_message_bytes < len(value) < options.max_publish_bytes
+    record = ConsumerRecord("tasks", 0, 7, 1, 0, b"k", value, None, 1, len(value), [("h", b"v")])
+    item = Reader(options, cluster_id="c").read(record)
+    assert isinstance(item, DeadLetter)
+    row = Letter(id=1, topic=item.topic, key=item.key, value=item.value, headers=item.headers)
+    (sent,) = encode(row, options, max_bytes=options.max_publish_bytes)
+    assert (sent.key, sent.value) == (b"k", value)
+    assert dict(sent.headers)["dlq.reason"] == b"too_large"

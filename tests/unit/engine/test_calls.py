@@ -341,3 +341,20 @@ async def test_where_nobody_knows_what_became_of_it_a_person_is_asked(
     assert body.error.startswith("a person: whether call 3/1 of agent 'mail' took effect")
     assert f"({said})" in body.error
     assert caller.traffic == (0, 1)
+
+
+class HeldBackOnce(FixedCaller):
+    """Its first question is held back by a lease that was just lost."""
+
+    async def status(self, request: CallRequest) -> CallResult | None:
+        known = await super().status(request)
+        is_first = len(self.questions) == 1
+        return failure("the lease was lost", was_sent=False) if is_first else known
+
+
+async def test_a_question_that_was_held_back_is_asked_again_and_no_person_is() -> None:
+    caller = HeldBackOnce(known=success(receipt="R-1"))
+    found = await mailed(caller, was_started=True)
+    assert isinstance(found.body, CallFinished)
+    assert found.body.status is CallStatus.SUCCESS
+    assert caller.traffic == (0, 2)
