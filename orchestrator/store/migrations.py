@@ -1,7 +1,8 @@
 """The schema's versions: Alembic, run from code, so that no `alembic.ini` has to be found."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -45,6 +46,20 @@ def _config(connection: sqlalchemy.Connection | None = None) -> Config:
     return config
 
 
+@contextmanager
+def _drivers_errors() -> Iterator[None]:
+    """Takes off what SQLAlchemy wraps around them: a server that just starts has to be awaited."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable(f"the connection to PostgreSQL broke: {error.orig}") from error
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+            raise cause from error
+        raise
+
+
 async def _on_connection(
     url: str, work: Callable[[sqlalchemy.Connection], T], *, within_seconds: float | None = None
 ) -> T:
@@ -52,15 +67,11 @@ async def _on_connection(
         "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url, timeout=10)
     )
     try:
-        with store_errors():
+        with store_errors(), _drivers_errors():
             async with asyncio.timeout(within_seconds), engine.connect() as connection:
                 result = await connection.run_sync(work)
                 await connection.commit()
                 return result
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-        raise StoreUnavailable(f"the connection to PostgreSQL broke: {error.orig}") from error
     finally:
         await engine.dispose()
 
