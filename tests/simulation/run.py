@@ -103,6 +103,8 @@ class Simulation:
         self._readers = list(range(PARTITIONS))
         self._names = plan.workers
         self._nudged: set[str] = set()
+        self._successors: dict[Member, Member] = {}
+        """Of those that were replaced while they were frozen."""
 
     def run(self, errors: list[str]) -> Report:
         world = self.world
@@ -150,7 +152,11 @@ class Simulation:
         self.world.note("the weather clears")
         self.world.weather.clear()
         for member in (*self.slots, *self.others):
-            member.process.thaw()
+            self._thaw(member)
+        self._supervise()
+
+    def _supervise(self) -> None:
+        """A process that ended is started again."""
         for slot, member in enumerate(self.slots):
             if member.is_gone or member.process.is_cut:
                 self._replace(slot, self._free(member.name))
@@ -163,6 +169,7 @@ class Simulation:
             if all(row.status.is_final for row in rows) and self._is_read():
                 await passes(SETTLE_SECONDS)
                 return
+            self._supervise()
             for row in rows:
                 self._help(row)
         for row in self.world.tables.tasks.values():
@@ -290,11 +297,20 @@ class Simulation:
         is_over = frozen >= self.scene.options.lease.total_seconds()
         if self.slots[slot] is member and member.is_open and member.process.is_frozen and is_over:
             self._replace(slot, member.name)
+            self._successors[member] = self.slots[slot]
+
+    def _thaw(self, member: Member) -> None:
+        """Who bears its name has to be there: until then both would live under it."""
+        successor = self._successors.get(member)
+        if successor is None or successor.is_open:
+            member.process.thaw()
+        else:
+            member.kill()
 
     def _freeze(self, slot: int) -> None:
-        process, draw = self.slots[slot].process, self.world.weather.random
-        process.freeze()
-        self.world.process.call_later(draw.uniform(0.5, 25), process.thaw)
+        member, draw = self.slots[slot], self.world.weather.random
+        member.process.freeze()
+        self.world.process.call_later(draw.uniform(0.5, 25), self._thaw, member)
 
     def _freeze_and_replace(self, slot: int) -> None:
         """The name comes back elsewhere while its bearer is frozen for longer than a lease.
@@ -305,7 +321,7 @@ class Simulation:
         member.process.freeze()
         after = self.scene.options.lease.total_seconds() + draw.uniform(0, 5)
         self.world.process.call_later(after, self._bring_back_frozen, slot, member)
-        self.world.process.call_later(after + draw.uniform(0.1, 10), member.process.thaw)
+        self.world.process.call_later(after + draw.uniform(0.1, 10), self._thaw, member)
 
     def _outage(self, _slot: int) -> None:
         weather = self.world.weather
