@@ -70,6 +70,9 @@ class Running:
         self._give_back = give_back
         self._capacity = capacity
         self._starting: dict[TaskKey, Epoch] = {}
+        """Never what runs under this epoch or a newer one: it would be begun a second time."""
+        self._loading: dict[TaskKey, Epoch] = {}
+        """What the load under way was asked for; without what was lost since."""
         self._unsettled: set[Claimed] = set()
         self._is_draining = False
         self._runners: dict[TaskKey, _Held] = {}
@@ -123,6 +126,8 @@ class Running:
         for task in tasks:
             if self._starting.get(task.key) == task.epoch:
                 del self._starting[task.key]
+            if self._loading.get(task.key, task.epoch) <= task.epoch:
+                self._loading.pop(task.key, None)
             running = self._runners.get(task.key)
             if running is not None and running.epoch == task.epoch:
                 running.work.cancel()
@@ -159,19 +164,20 @@ class Running:
 
     async def _start_all(self, group: asyncio.TaskGroup) -> None:
         free = self._free_bytes
-        if free <= 0 and self._runners:
+        if not self._starting or (free <= 0 and self._runners):
             return  # the end of each of them is a reason to look again
-        wanted = dict(self._starting)
+        self._loading = dict(self._starting)
         try:
-            loaded = await self._load(list(wanted), min(max(free, 1), PIECE_BYTES))
+            loaded = await self._load(list(self._loading), min(max(free, 1), PIECE_BYTES))
         except StoreUnavailable as error:
-            log.warning("claimed tasks wait for PostgreSQL", tasks=len(wanted), error=str(error))
+            tasks = len(self._loading)
+            log.warning("claimed tasks wait for PostgreSQL", tasks=tasks, error=str(error))
             await asyncio.sleep(0.2)
             self._wake.set()
             return
         for task in loaded:
             if isinstance(task, Deferred):
-                wanted.pop(task.key, None)
+                self._loading.pop(task.key, None)
                 self._wake.set()
                 continue
             if isinstance(task, Unreadable):
@@ -180,17 +186,19 @@ class Running:
                     self._unsettled.add(task.claimed)
                 continue
             self._start_one(group, task)
-        for key, epoch in wanted.items():
+        for key, epoch in self._loading.items():
             if self._starting.get(key) == epoch:
                 del self._starting[key]
         metrics.TASKS_RUNNING.set(len(self._runners))
 
     def _start_one(self, group: asyncio.TaskGroup, task: Loaded) -> None:
         key, epoch = task.snapshot.task.key, task.snapshot.epoch
-        if self._starting.get(key, epoch) > epoch or key not in self._starting:
-            return
-        if self._runs(key, epoch):
-            return
+        wanted = self._starting.get(key)
+        if wanted is None or wanted > epoch or key not in self._loading:
+            return  # lost since it was asked for: others may have gone on from this answer
+        # With it every claim of it that was heard of meanwhile: loaded again while it runs, it
+        # would be begun again when it has ended, with the steps of its beginning.
+        del self._starting[key]
         previous = self._runners.get(key)
         if previous is not None:
             previous.work.cancel()  # of an older epoch: its writes are refused anyway

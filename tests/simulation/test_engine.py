@@ -47,6 +47,7 @@ def test_faults_of_every_kind_are_met() -> None:
         "freeze",
         "freeze_and_replace",
         "kill",
+        "load in pieces",
         "model fails",
         "outage",
         "rebalance",

@@ -27,6 +27,7 @@ from tests.unit.engine.journals import NOW, snapshot
 OPTIONS = EngineOptions(worker_name="w")
 MINE = Claimed(key=TaskKey(1), epoch=Epoch(3))
 NEWER = Claimed(key=TaskKey(1), epoch=Epoch(4))
+OTHER = Claimed(key=TaskKey(2), epoch=Epoch(1))
 
 
 class FakeStore:
@@ -34,9 +35,10 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.loads: list[Sequence[TaskKey]] = []
-        self.answer: Loaded | Unreadable = Loaded(
+        self.answer: Loaded | Unreadable | None = Loaded(
             snapshot=snapshot(required=()), inbox=(), wake=0, claims=2
         )
+        """None: it is not owned."""
         self.loading = asyncio.Event()
         self.may_load = asyncio.Event()
         self.may_load.set()
@@ -50,7 +52,12 @@ class FakeStore:
         self.loads.append(keys)
         self.loading.set()
         await self.may_load.wait()
-        return [self.answer]
+        return [] if self.answer is None else [self.answer]
+
+    def answer_one_load(self) -> None:
+        """The one under way; the next one waits."""
+        self.may_load.set()
+        self.may_load.clear()
 
     async def give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
         if self.is_away:
@@ -159,13 +166,45 @@ async def test_a_claim_that_is_heard_of_while_an_older_one_is_loaded_runs_once()
         tasks.start([older])
         await store.loading.wait()
         tasks.start([MINE])
+        store.answer_one_load()
+        await until(lambda: thinking.begun == 1)
+        tasks.start([OTHER])
+        await until(lambda: len(store.loads) == 2)
+        thinking.may_end.set()
+        await until(lambda: not tasks._runners)
+        store.may_load.set()  # the answer is of the time when the first one ran
+        await until(lambda: len(tasks) == 0)
+    assert (thinking.begun, store.loads) == (1, [[MINE.key], [OTHER.key]])
+
+
+async def test_what_was_loaded_before_a_task_was_lost_is_not_begun_by_who_claims_it_late() -> None:
+    store, thinking = FakeStore(), Thinking()
+    store.may_load.clear()
+    async with running(store, ScriptedPlanner(thinking)) as tasks:
+        tasks.start([MINE])
+        await store.loading.wait()
+        tasks.drop([MINE])
+        tasks.start([MINE])  # an answer that was under way for long
+        store.answer_one_load()
+        await until(lambda: len(store.loads) == 2)
+        store.answer = None
         store.may_load.set()
-        await until(lambda: len(store.loads) == 2 and tasks.tasks() == {MINE})
-        tasks.start([Claimed(key=TaskKey(2), epoch=Epoch(1))])
-        await until(lambda: len(store.loads) == 3 and len(tasks) == 1)
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert (thinking.begun, tasks.tasks()) == (1, {MINE})
+        await until(lambda: len(tasks) == 0)
+    assert thinking.begun == 0
+
+
+async def test_a_newer_claim_outlives_the_loss_of_the_older_one() -> None:
+    store = FakeStore()
+    store.may_load.clear()
+    older = Claimed(key=MINE.key, epoch=Epoch(2))
+    async with running(store, ScriptedPlanner(complete())) as tasks:
+        tasks.start([older])
+        tasks.start([MINE])
+        await store.loading.wait()
+        tasks.drop([older])
+        store.answer_one_load()
+        await until(lambda: len(tasks) == 0)
+    assert (store.rests, len(store.loads)) == (["completed"], 1)
 
 
 async def test_a_task_whose_runner_breaks_is_given_back_later_each_time() -> None:
@@ -247,7 +286,7 @@ async def test_nothing_is_begun_once_a_drain_has_begun() -> None:
         await until(lambda: thinking.begun == 1)
         drain = asyncio.create_task(tasks.drain(timedelta(seconds=5)))
         await asyncio.sleep(0)
-        tasks.start([Claimed(key=TaskKey(2), epoch=Epoch(1))])
+        tasks.start([OTHER])
         thinking.may_end.set()
         await drain
     assert (len(tasks), len(store.loads)) == (0, 1)
