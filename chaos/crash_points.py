@@ -96,7 +96,6 @@ SEAMS: tuple[Seam, ...] = (
     ),
     _store("journal", "T3 a result", matches=_journals("result")),
     _store("journal", "T3 an event", matches=_journals("event")),
-    _store("journal", "T3 a failed attempt", matches=_journals("attempt_failed"), is_rare=True),
     _store("journal", "T3 a rest", matches=_rests(at_the_end=False)),
     _store("journal", "T3 an end", matches=_rests(at_the_end=True)),
     # To Kafka.
