@@ -20,7 +20,7 @@ from bench.children import ROOT
 from chaos.arena import Servers, Size
 from chaos.fault import Fault
 from chaos.matrix import MATRIX
-from chaos.report import as_json, as_page, as_table, line, whole
+from chaos.report import as_json, as_page, as_table, from_json, line, whole
 from chaos.round import MIXED, Outcome, run_round
 from chaos.servers import own_servers, say
 from orchestrator.cli.signals import Stop
@@ -85,7 +85,10 @@ async def main(options: argparse.Namespace) -> int:
 
 
 def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace, *, version: str) -> int:
-    is_full = not options.only and not options.short
+    outcomes = [o for file in options.after or () for o in from_json(file.read_bytes())] + [
+        *outcomes
+    ]
+    is_full = not options.short and {o.name for o in outcomes} >= {*(f.name for f in MATRIX), MIXED}
     bars = whole(outcomes, is_full=is_full)
     print(as_table(outcomes))
     for text, holds in bars:
@@ -106,6 +109,13 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few faults of each class")
     parser.add_argument("--per-second", type=float, help="tasks; 20, or 15 with --short")
     parser.add_argument("--seed", type=int, default=1, help="of the load and the faults")
+    parser.add_argument(
+        "--after",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="count what an earlier run left there (--json) too; the page needs all classes",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser.parse_args()
 

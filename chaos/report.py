@@ -153,5 +153,23 @@ def as_json(outcomes: Sequence[Outcome]) -> bytes:
     )
 
 
+def from_json(text: bytes) -> list[Outcome]:
+    """What `as_json` was given."""
+    return [
+        Outcome(
+            name=o["name"],
+            injected=o["injected"],
+            tasks=o["tasks"],
+            calls=o["calls"],
+            resent=o["calls_sent_again"],
+            seconds=o["seconds"],
+            findings=tuple(o["findings"]),
+            measured={measure: tuple(values) for measure, values in o["measured"].items()},
+            bars=tuple(Bar(measure=b["measure"], at_most=b["at_most"]) for b in o["bars"]),
+        )
+        for o in orjson.loads(text)
+    ]
+
+
 def _bar(bar: Bar, outcome: Outcome) -> dict[str, object]:
     return {"measure": bar.measure, "at_most": bar.at_most, "holds": bar not in outcome.broken}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from chaos.fault import Bar
-from chaos.report import NEEDED, as_page, as_table, whole
+from chaos.report import NEEDED, as_json, as_page, as_table, from_json, whole
 from chaos.round import Outcome
 
 GOOD = Outcome(
@@ -52,3 +52,7 @@ def test_the_page_has_every_figure() -> None:
     assert "calls sent again: 300 of 30000, 1.00 % (≤ 1 %)" in page
     assert "| worker-killed | SIGKILL of a random worker" in page
     assert "PostgreSQL 18.0" in page
+
+
+def test_what_a_run_left_as_json_is_read_back_as_it_was() -> None:
+    assert from_json(as_json([GOOD])) == [GOOD]
