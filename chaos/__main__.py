@@ -34,12 +34,15 @@ MIXED_TASKS = 6000
 Round = tuple[str, list[tuple[Fault, int]], Size]
 
 
-def rounds(only: Sequence[str], size: Size) -> Iterator[Round]:
-    """What is run: each chosen class alone, then all that mix; each with a seed of its own."""
+def rounds(only: Sequence[str], size: Size, *, most: int) -> Iterator[Round]:
+    """What is run: each chosen class alone, then all that mix; each with a seed of its own.
+
+    `most` bounds how often a fault is injected while it is alone.
+    """
     for number, fault in enumerate(MATRIX):
         if not only or fault.name in only:
             times = fault.times.short if size.is_short else fault.times.alone
-            yield fault.name, [(fault, times)], replace(size, seed=size.seed + number)
+            yield fault.name, [(fault, min(times, most))], replace(size, seed=size.seed + number)
     if not only or MIXED in only:
         mixed = [
             (f, min(f.times.short, f.times.mixed) if size.is_short else f.times.mixed)
@@ -66,7 +69,7 @@ async def main(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True)
     size = replace(SHORT if options.short else FULL, seed=options.seed)
     size = replace(size, per_second=options.per_second or size.per_second)
-    planned = list(rounds(options.only or (), size))
+    planned = list(rounds(options.only or (), size, most=options.most))
     with Stop().listening() as stop:
         try:
             async with own_servers(folder) as servers:
@@ -107,6 +110,9 @@ def _parsed() -> argparse.Namespace:
         "--only", action="append", choices=[*names, MIXED], help="this class alone; may be repeated"
     )
     parser.add_argument("--short", action="store_true", help="a few faults of each class")
+    parser.add_argument(
+        "--most", type=int, default=sys.maxsize, metavar="N", help="faults of a class alone"
+    )
     parser.add_argument("--per-second", type=float, help="tasks; 20, or 15 with --short")
     parser.add_argument("--seed", type=int, default=1, help="of the load and the faults")
     parser.add_argument(
