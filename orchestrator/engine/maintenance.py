@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.engine.options import EngineOptions
@@ -16,17 +15,9 @@ log = get_logger(__name__)
 class Maintenance:
     """Every worker runs it; row locks keep two passes from doing the same work."""
 
-    def __init__(
-        self,
-        store: UpkeepStore,
-        options: EngineOptions,
-        *,
-        suspects: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
-        """`suspects` takes a task that may be what kills its workers, if there is one."""
+    def __init__(self, store: UpkeepStore, options: EngineOptions) -> None:
         self._store = store
         self._options = options
-        self._suspects = suspects
 
     async def run(self) -> None:
         """Passes until cancelled, half a lease apart."""
@@ -46,8 +37,6 @@ class Maintenance:
         )
         if set_aside:
             log.error("tasks are set aside: claimed again and again", tasks=set_aside)
-        if self._suspects is not None:
-            await self._suspects()
         given_up = await self._store.expire_expected(dead_letters=options.dead_letters)
         if given_up:
             log.warning("events without a task are given up", tasks=given_up)

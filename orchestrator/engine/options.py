@@ -77,8 +77,12 @@ class EngineOptions:
 
     @property
     def shared_claims(self) -> int:
-        """So many claims without a step are made among others; the last one is made alone."""
-        return max(1, self.max_claims - 1)
+        """So many claims without a step are made among others; the last two are made alone.
+
+        Not one alone: workers that die of something else would make suspects of whatever they held,
+        and one of them dies beside a suspect once in a while.
+        """
+        return max(1, self.max_claims - 2)
 
     @property
     def heartbeat(self) -> timedelta:

@@ -35,6 +35,8 @@ from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
 RECONCILE_SECONDS = 10.0
+SUSPECT_SECONDS = 0.05
+"""After a suspect was taken: most make a step at once, and many may wait behind it."""
 CLAIM_SECONDS = 0.02
 """Between two claims, so that under load each takes several tasks."""
 MAX_PATIENCE = 4
@@ -100,7 +102,7 @@ class Worker:
             compare=self.reconcile,
             held=lambda: (self.running, self.room()),
         )
-        self._maintenance = Maintenance(store, options, suspects=self.claim_suspect)
+        self._maintenance = Maintenance(store, options)
         self._rescue = Rescue(store, options, lease=self.lease, clock=self._clock, freed=self.wake)
 
     def _tools(self, outside: Outside, targets: Targets) -> Tools:
@@ -184,6 +186,7 @@ class Worker:
             group.create_task(self._membership.run(), name="heartbeat")
             group.create_task(self._running.run(), name="runners")
             group.create_task(self._claim_loop(), name="claims")
+            group.create_task(self._suspect_loop(), name="suspects")
             group.create_task(self._attention.run(), name="attention")
             group.create_task(self._maintenance.run(), name="maintenance")
             group.create_task(self._parking.run(), name="parking")
@@ -230,18 +233,19 @@ class Worker:
             self._running.start(claimed)
         return len(claimed)
 
-    async def claim_suspect(self) -> None:
-        """Takes a task that may be what kills its workers: one at a time."""
+    async def claim_suspect(self) -> bool:
+        """Takes a task that may be what kills its workers, one at a time; whether it took one."""
         if self._free() == 0:
-            return
+            return False
         suspects = await self._store.claim_suspect(
             self.id,
             shared_claims=self._options.shared_claims,
             max_claims=self._options.max_claims,
         )
         if suspects:
-            log.warning("a task that made no step with other workers is tried once more, alone")
+            log.warning("a task that made no step with other workers is tried again, alone")
             self._running.start(suspects)
+        return bool(suspects)
 
     async def reconcile(self) -> None:
         """Stops what another worker owns, and runs what is owned here and does not run."""
@@ -316,6 +320,17 @@ class Worker:
                     looks = 1
             except TimeoutError:
                 continue
+
+    async def _suspect_loop(self) -> None:
+        """Looks seldom while there are none; where there are, the next one follows a step."""
+        seldom = self._options.lease.total_seconds() / 2
+        wait = seldom
+        while True:
+            await asyncio.sleep(wait * random.uniform(0.8, 1.2))
+            try:
+                wait = SUSPECT_SECONDS if await self.claim_suspect() else min(2 * wait, seldom)
+            except StoreUnavailable as error:
+                log.warning("suspects wait for PostgreSQL", error=str(error))
 
     async def _reconcile_loop(self) -> None:
         while True:

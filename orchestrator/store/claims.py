@@ -70,7 +70,7 @@ WITH suspect AS (
     WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $2 AND claims < $3
       AND status = 'ready' AND run_at <= now()
       AND NOT EXISTS (SELECT FROM tasks r
-                      WHERE r.status = 'running' AND r.owner = $1 AND r.claims >= $3)
+                      WHERE r.status = 'running' AND r.owner = $1 AND r.claims > $2)
     ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,

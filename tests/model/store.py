@@ -53,7 +53,7 @@ class ModelStore:
     ) -> list[Claimed]:
         """One that made no step in so many claims, unless the worker runs such a one."""
         rows = self.tables.tasks.values()
-        if any(r.owner == worker and r.claims >= max_claims for r in rows):
+        if any(r.owner == worker and r.claims > shared_claims for r in rows):
             return []
         suspects = [r for r in rows if self.may_claim(r, max_claims) and r.claims >= shared_claims]
         suspects.sort(key=lambda row: (row.run_at, row.id))

@@ -1,6 +1,7 @@
 """A task that kills its workers is set aside; those that shared a worker with it are not."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest_asyncio
 
@@ -13,12 +14,15 @@ from orchestrator.store.journal import Entry, journal
 from tests.fakes.workers import Feed
 
 FIRST, SECOND = WorkerId(1), WorkerId(2)
-SHARED, MOST = 4, 5
+SHARED, MOST = 3, 5
+FIRST_IN_LINE = """
+UPDATE tasks SET status = 'ready', run_at = now() - interval '1 day' WHERE id = $1
+"""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """With three tasks that were claimed four times without a step."""
+    """With three tasks that were claimed three times without a step."""
     database = Database(DatabaseOptions(url=database_url, pool_size=2))
     await database.open()
     await Feed(database).send([Feed(database).new_task(f"t{n}") for n in range(3)])
@@ -55,3 +59,15 @@ async def test_a_suspect_that_makes_a_step_is_none_any_more_and_another_may_foll
     (next_one,) = await suspect(database, FIRST)
     assert next_one.key != mine.key
     assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
+
+
+async def test_a_suspect_whose_worker_died_of_something_else_is_tried_alone_again(
+    database: Database,
+) -> None:
+    for _ in range(2):
+        (mine,) = await suspect(database, FIRST)
+        assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
+        await claims.release(database, FIRST, [mine], delay=timedelta())
+        await database.fetch(FIRST_IN_LINE, mine.key)
+
+    assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 1
