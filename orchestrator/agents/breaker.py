@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestrator.domain.call import Fault
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.retry import clamped, half_jitter
 
 

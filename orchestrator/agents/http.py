@@ -20,8 +20,8 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.fault import Fault
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 

@@ -14,8 +14,8 @@ from orchestrator.agents.breaker import Breaker, BreakerOptions, BreakerState, P
 from orchestrator.agents.limits import Gate, Turns
 from orchestrator.agents.retry_budget import RetryBudget, RetryBudgetOptions
 from orchestrator.domain.agent import Limits
-from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import NotNow, PeerError
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.retry import half_jitter
 from orchestrator.telemetry import metrics
 

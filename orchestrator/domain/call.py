@@ -8,6 +8,7 @@ from pydantic import Field
 
 from orchestrator.domain.budget import Micros, told_cost_micros
 from orchestrator.domain.compensation import Compensation
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject
 
@@ -49,20 +50,6 @@ class CallStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether it is the call's result: a later one changes nothing."""
         return self not in (CallStatus.ACCEPTED, CallStatus.UNKNOWN)
-
-
-class Fault(StrEnum):
-    """What a failed call says about whoever was called, whatever it means for the task.
-
-    An answer that can't be used, or a refusal (4xx), is none: the other side is there.
-    """
-
-    UNAVAILABLE = "unavailable"
-    """Nobody there: no connection, or a 502, 503, 504 or 529 in its place."""
-    FAILED = "failed"
-    """It broke: any other 5xx, a time-out, a connection that was cut."""
-    LIMITED = "limited"
-    """It is there and has enough: 429, or 503 with the time to come back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

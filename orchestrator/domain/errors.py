@@ -26,7 +26,7 @@ OrchestratorError
 
 from typing import ClassVar
 
-from orchestrator.domain.call import Fault
+from orchestrator.domain.fault import Fault
 
 
 class OrchestratorError(Exception):

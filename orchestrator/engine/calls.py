@@ -14,9 +14,10 @@ from orchestrator.agents.target import Target
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import MICROS
-from orchestrator.domain.call import CallResult, CallStatus, Fault
+from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.context import collected
 from orchestrator.domain.errors import NotNow
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked

@@ -14,10 +14,10 @@ from dataclasses import replace
 from functools import partial
 
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
 from orchestrator.domain.errors import ModelFailed, NotNow
 from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (

@@ -1,9 +1,9 @@
 """A planner whose model is asked only while it can be: paused, down or out of breath, it is not."""
 
 from orchestrator.agents.target import Target
-from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed, NotNow
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, Decided
 from orchestrator.planners.planner import Planner

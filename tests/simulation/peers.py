@@ -8,10 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.domain.call import CallResult, Fault
+from orchestrator.domain.call import CallResult
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.event import AGENT_RESULT
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import Epoch, TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Decided

@@ -25,8 +25,9 @@ from orchestrator.agents.callers.http_request import (
 )
 from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
 from orchestrator.agents.schemas import violations
-from orchestrator.domain.call import CallResult, CallStatus, Fault
+from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.fault import Fault
 
 # Enough for the words of an error; the rest of an error page is not read.
 MAX_WORDS_BYTES = 16_384

@@ -37,8 +37,8 @@ from orchestrator.agents.http import (
     retry_after_seconds,
     status_fault,
 )
-from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.fault import Fault
 from orchestrator.planners.agentic.options import ModelOptions
 
 _NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)

@@ -15,6 +15,7 @@ from tests.fixtures.servers import PostgresServer
 
 TASKS = 50
 TURNS = 4
+PARKING = ("call_parked", "call_started")
 
 Break = Callable[[PostgresServer], Awaitable[None]]
 
@@ -51,6 +52,8 @@ async def test_tasks_complete_though_postgresql(
         await all_reach(database, "completed", tasks=TASKS, seconds=40)
     expected = ["accepted"] + ["decision", "result", "result"] * TURNS + ["decision", "completed"]
     for n in range(TASKS):
-        assert await kinds(database, f"t-{n}") == expected
+        # On a busy machine a slot may not be free within a second: the call is parked, no more.
+        found = [k for k in await kinds(database, f"t-{n}") if k not in PARKING]
+        assert found == expected
     assert set(caller.effects.values()) == {1}
     assert len(caller.effects) == TASKS * TURNS * 2

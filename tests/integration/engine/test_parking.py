@@ -13,9 +13,10 @@ from orchestrator.agents.breaker import BreakerOptions
 from orchestrator.agents.target import TargetOptions
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent, Limits
-from orchestrator.domain.call import CallResult, Fault
+from orchestrator.domain.call import CallResult
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, CallParked, CallStarted, Cancelled

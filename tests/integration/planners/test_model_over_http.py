@@ -10,9 +10,9 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import model_http_client
-from orchestrator.domain.call import Fault
 from orchestrator.domain.decision import Delegate, Usage
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.fault import Fault
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner

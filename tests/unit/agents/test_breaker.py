@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.agents.breaker import Breaker, BreakerOptions, BreakerState
-from orchestrator.domain.call import Fault
+from orchestrator.domain.fault import Fault
 
 DOWN = [Fault.UNAVAILABLE, Fault.FAILED]
 OPTIONS = BreakerOptions(open_seconds=20.0, max_open_seconds=300.0)

@@ -12,8 +12,8 @@ from orchestrator.agents.retry_budget import RetryBudgetOptions
 from orchestrator.agents.target import PROSPECTS, Pause, Target, TargetOptions
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Limits
-from orchestrator.domain.call import Fault
 from orchestrator.domain.errors import ModelFailed, NotNow
+from orchestrator.domain.fault import Fault
 from tests.fakes.callers import CRM
 
 NAME = "agent/default/crm"

@@ -11,8 +11,9 @@ import structlog
 from orchestrator.agents.agent import CallRequest
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.call import Call, CallResult, CallStatus, Fault
+from orchestrator.domain.call import Call, CallResult, CallStatus
 from orchestrator.domain.context import Context
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, Epoch, Seq, TaskId, TaskKey
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.snapshot import Snapshot
