@@ -88,10 +88,10 @@ async def main(options: argparse.Namespace) -> int:
 
 
 def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace, *, version: str) -> int:
-    outcomes = [o for file in options.after or () for o in from_json(file.read_bytes())] + [
-        *outcomes
-    ]
-    is_full = not options.short and {o.name for o in outcomes} >= {*(f.name for f in MATRIX), MIXED}
+    earlier = [o for file in options.after or () for o in from_json(file.read_bytes())]
+    # A class that was run again counts as it came out last.
+    outcomes = list({outcome.name: outcome for outcome in (*earlier, *outcomes)}.values())
+    is_full = bool(options.after) or not (options.only or options.short)
     bars = whole(outcomes, is_full=is_full)
     print(as_table(outcomes))
     for text, holds in bars:
@@ -120,7 +120,7 @@ def _parsed() -> argparse.Namespace:
         action="append",
         type=Path,
         metavar="FILE",
-        help="count what an earlier run left there (--json) too; the page needs all classes",
+        help="count what an earlier run left there (--json) too, and write the page",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     return parser.parse_args()

@@ -56,3 +56,9 @@ def test_the_page_has_every_figure() -> None:
 
 def test_what_a_run_left_as_json_is_read_back_as_it_was() -> None:
     assert from_json(as_json([GOOD])) == [GOOD]
+
+
+def test_the_page_names_the_classes_that_were_left_out() -> None:
+    page = as_page([GOOD], postgres="18.0")
+    assert "| take-over | not in these runs" in page
+    assert "| worker-killed | not in these runs" not in page
