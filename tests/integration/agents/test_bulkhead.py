@@ -23,13 +23,16 @@ async def test_an_agent_never_sees_more_calls_at_once_than_it_allows() -> None:
         target = Targets().agent(agent)
 
         async def call(number: int) -> CallStatus:
-            try:
-                async with target.entered(is_retry=False) as entry:
-                    result = await caller.call(call_request(agent=agent, step=Seq(number)))
-                    entry.report(result.fault)
-                    return result.status
-            except NotNow:  # all slots taken for a second: the engine comes back later, too
-                return await call(number)
+            async with asyncio.timeout(30):
+                while True:
+                    try:
+                        async with target.entered(is_retry=False) as entry:
+                            request = call_request(agent=agent, step=Seq(number))
+                            result = await caller.call(request)
+                            entry.report(result.fault)
+                            return result.status
+                    except NotNow:  # no slot soon: the engine comes back later, too
+                        await asyncio.sleep(0.01)
 
         assert set(await asyncio.gather(*(call(n) for n in range(30)))) == {CallStatus.SUCCESS}
         assert (peer.max_concurrent, peer.effects.total()) == (3, 30)
