@@ -73,13 +73,8 @@ def list_(  # noqa: PLR0913 # sizes: each is an option
     as_json: AsJson = False,
 ) -> None:
     """The newest letters, the newest last."""
-    meant = LetterFilter(
-        reasons=frozenset(reason or ()),
-        topic=topic,
-        task_id=task,
-        since=moment(since, option="--since"),
-        until=moment(until, option="--until"),
-        contains=contains,
+    meant = _meant(
+        reason=reason, topic=topic, task=task, since=since, until=until, contains=contains
     )
     wanted = _matching(settings_for("kafka").bus, meant)
     if as_json:
@@ -91,6 +86,26 @@ def list_(  # noqa: PLR0913 # sizes: each is an option
     console().print(_letter_table(wanted[-limit:]))
     if len(wanted) > limit:
         note(f"{len(wanted) - limit} older ones are not shown: --limit {len(wanted)}")
+
+
+def _meant(
+    *,
+    reason: list[str] | None,
+    topic: str | None,
+    task: str | None,
+    since: str | None,
+    until: str | None,
+    contains: str | None,
+) -> LetterFilter:
+    """What `list` and `replay --all` are narrowed to."""
+    return LetterFilter(
+        reasons=frozenset(reason or ()),
+        topic=topic,
+        task_id=task,
+        since=moment(since, option="--since"),
+        until=moment(until, option="--until"),
+        contains=contains,
+    )
 
 
 def _matching(options: BusOptions, meant: LetterFilter) -> list[DeadLetterView]:
@@ -184,13 +199,8 @@ def replay_(  # noqa: PLR0913 # sizes: each is an option
     as_json: AsJson = False,
 ) -> None:
     """Send originals again, to the topic that they came from; a stored task goes back to work."""
-    meant = LetterFilter(
-        reasons=frozenset(reason or ()),
-        topic=topic,
-        task_id=task,
-        since=moment(since, option="--since"),
-        until=moment(until, option="--until"),
-        contains=contains,
+    meant = _meant(
+        reason=reason, topic=topic, task=task, since=since, until=until, contains=contains
     )
     if bool(letter_ids) == every:
         raise typer.BadParameter("give ids or --all, one of the two")

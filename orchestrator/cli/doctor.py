@@ -24,7 +24,7 @@ from orchestrator.store import agents as stored
 from orchestrator.store import workers
 from orchestrator.store.database import Database
 from orchestrator.store.migrations import check_revision, head
-from orchestrator.store.server import OLDEST_VERSION, server_facts
+from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
 from orchestrator.telemetry.logs import LogOptions, configure_logs
 
@@ -157,7 +157,11 @@ async def _postgres(settings: Settings | None) -> AsyncIterator[Finding]:
         yield _unwell("PostgreSQL", error, "DATABASE_URL says where it is")
         return
     try:
-        yield await _server(database)
+        before = datetime.now(UTC)
+        facts = await server_facts(database)
+        middle = before + (datetime.now(UTC) - before) / 2
+        yield _server(facts)
+        yield clock_finding((facts.now - middle).total_seconds())
         async for finding in _contents(database, settings):
             yield finding
     except OrchestratorError as error:
@@ -170,8 +174,7 @@ def _unwell(name: str, error: OrchestratorError, advice: str) -> Finding:
     return Finding(name=name, state="failed", says=str(error), advice=advice)
 
 
-async def _server(database: Database) -> Finding:
-    facts = await server_facts(database)
+def _server(facts: ServerFacts) -> Finding:
     says = f"version {facts.version}"
     if facts.is_read_only:
         advice = "DATABASE_URL must name the primary: a replica is behind and takes no writes"
@@ -183,7 +186,6 @@ async def _server(database: Database) -> Finding:
 
 
 async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
-    yield await _clock(database)
     try:
         await check_revision(settings.database.url)
     except SchemaMismatch as error:
@@ -199,13 +201,6 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         )
     async for finding in _agents(database):
         yield finding
-
-
-async def _clock(database: Database) -> Finding:
-    before = datetime.now(UTC)
-    facts = await server_facts(database)
-    middle = before + (datetime.now(UTC) - before) / 2
-    return clock_finding((facts.now - middle).total_seconds())
 
 
 def clock_finding(skew: float) -> Finding:
