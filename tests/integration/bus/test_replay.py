@@ -19,6 +19,7 @@ from tests.fakes.bus import running_consumer, until
 from tests.integration.bus.rows import count, read_topic
 
 BAD = b'{"task_description": "x", "requiered_fields": []}'
+LETTER_BYTES = 4_000
 HEADERS = [("trace", b"\xff\x00"), ("trace", None), ("content-type", b"application/json")]
 
 
@@ -118,9 +119,11 @@ async def test_replays_keep_the_pace_that_was_asked_for(
 async def test_a_letter_that_was_cut_is_not_sent_again(
     database: Database, options: BusOptions, publisher: Publisher
 ) -> None:
-    small = replace(options, max_message_bytes=20)
-    await publisher.publish(options.topics.tasks, key=None, value=BAD)
+    small = replace(options, max_message_bytes=20, max_publish_bytes=LETTER_BYTES)
+    value = BAD.ljust(2 * LETTER_BYTES)
+    await publisher.publish(options.topics.tasks, key=None, value=value)
     (letter,) = await bring_letters(database, small)
-    assert letter.value == BAD[:20]
+    assert letter.value == value[: len(letter.value)]
+    assert len(letter.value) < LETTER_BYTES
     with pytest.raises(NotAllowed, match="the beginning of its message"):
         await send_again(publisher, letter)

@@ -58,7 +58,7 @@ async def test_a_clean_run_shows_nothing_and_what_is_planted_is_found(arena: Are
     arena.load.book.append(replace(arena.load.book[0], offset=10**9))
     sql = "DELETE FROM steps s USING tasks t WHERE s.task = t.id AND t.task_id = $1 AND s.seq = 2"
     await arena.rows(sql, turns)
-    await arena.rows("UPDATE tasks SET status = 'running' WHERE task_id = $1", doubles)
+    await arena.rows("UPDATE tasks SET status = 'failed' WHERE task_id = $1", doubles)
     await arena.rows("INSERT INTO outbox (task, seq) SELECT id, 1 FROM tasks LIMIT 1")
     effect = "INSERT INTO effects VALUES (?, ?, 'crm', 0)"
     plant(arena.folder / "agents.db", effect, f"{sides}/2/1", sides)
