@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from chaos.arena import PARTITIONS, Arena
 from chaos.kinds import BAD
 from chaos.load import KIND_HEADER, Sent
 
-READ_SECONDS = 120.0
+READ_SECONDS = 180.0
+"""Of everything that lies in Kafka."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,23 +155,11 @@ WHERE t.status = 'running' AND w.heartbeat_at > now() - interval '5 s' GROUP BY 
 
 
 async def gather(arena: Arena) -> Evidence:
-    """Asks everyone."""
+    """Asks everyone. Raises TimeoutError where Kafka does not answer for `READ_SECONDS`."""
     topics = arena.topics
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=arena.kafka.bootstrap_servers, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        read: dict[str, list[Any]] = {topic: [] for topic in topics.all}
-        async for record in _records(consumer, topics.all):
-            read[record.topic].append(record)
-        inputs = tuple(_input(r) for topic in topics.inputs for r in read[topic])
-        ends = {
-            f"{p.topic}/{p.partition}": end
-            for p, end in (await consumer.end_offsets(_partitions(consumer, topics.inputs))).items()
-        }
-    finally:
-        await consumer.stop()
+    async with asyncio.timeout(READ_SECONDS):
+        read, ends = await _topics(arena)
+    inputs = tuple(_input(r) for topic in topics.inputs for r in read[topic])
     calls, llm = arena.folder / "agents.db", arena.folder / "llm.db"
     sends = await asyncio.to_thread(
         _read, calls, "SELECT key, task, agent, epoch, payload, at FROM sends ORDER BY at"
@@ -186,7 +175,7 @@ async def gather(arena: Arena) -> Evidence:
         steps=tuple(StepRow(**dict(r)) for r in await arena.rows_soon(STEPS)),
         events=frozenset((r["task_id"], r["event_id"]) for r in await arena.rows_soon(EVENTS)),
         positions={r["place"]: r["next_offset"] for r in await arena.rows_soon(POSITIONS)},
-        ends=ends,
+        ends={place: ends[place] for place in ends if place.rpartition("/")[0] in topics.inputs},
         outbox=(await arena.rows_soon("SELECT count(*) AS n FROM outbox"))[0]["n"],
         prompts=tuple(Prompt(task_id=t, turn=turn, at=at) for t, turn, at in prompts),
         sends=tuple(
@@ -206,21 +195,25 @@ def _read(file: Path, sql: str) -> list[Any]:
         record.close()
 
 
-def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
-    return [p for p in consumer.assignment() if p.topic in topics]
-
-
-async def _records(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> AsyncIterator[Any]:
-    """All there is, from the beginning."""
-    partitions = [TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)]
-    consumer.assign(partitions)
-    ends = await consumer.end_offsets(partitions)
-    await consumer.seek_to_beginning(*partitions)
-    async with asyncio.timeout(READ_SECONDS):
+async def _topics(arena: Arena) -> tuple[dict[str, list[Any]], dict[str, int]]:
+    """All records by topic, and where each `topic/partition` ends."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=arena.kafka.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(t, n) for t in arena.topics.all for n in range(PARTITIONS)]
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        read: dict[str, list[Any]] = {topic: [] for topic in arena.topics.all}
         while any([await consumer.position(p) < ends[p] for p in partitions]):
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    yield record
+                    read[record.topic].append(record)
+    finally:
+        await consumer.stop()
+    return read, {f"{p.topic}/{p.partition}": end for p, end in ends.items()}
 
 
 def _input(record: Any) -> Input:

@@ -4,6 +4,7 @@ A worker that ends without having been told to is noted as a finding, and starte
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -20,32 +21,45 @@ STOP_SECONDS = 45.0
 JOINED = b'"worker joined"'
 
 
+Started = tuple[int, "asyncio.Future[int]"]
+"""The new process's pid, and its exit status once it has one (-n: killed by signal n)."""
+
+
 class ForgeLine:
     """Speaks with the process that forks; one reader, many who wait."""
 
     def __init__(self, process: Child) -> None:
         self._process = process
-        self._started: dict[int, asyncio.Future[int]] = {}
+        self._started: dict[int, asyncio.Future[Started]] = {}
         self._ended: dict[int, asyncio.Future[int]] = {}
         self._number = 0
 
-    async def fork(self, **asked: Any) -> tuple[int, "asyncio.Future[int]"]:
-        """The new process's pid, and its exit status once it has one (-n: killed by signal n)."""
+    async def fork(self, **asked: Any) -> Started:
         self._number += 1
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
         self._started[self._number] = future
         await self._process.tell({**asked, "number": self._number})
-        pid = await future
-        return pid, self._ended[pid]
+        # Shielded: the reader sets it also when who waited has given up.
+        return await asyncio.shield(future)
 
     async def read(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. Where the process is gone, everyone who waits for it hears so."""
+        try:
+            await self._read()
+        except RuntimeError as gone:
+            for started in self._started.values():
+                started.set_exception(gone)
+            for ended in self._ended.values():
+                ended.set_exception(gone)
+            raise
+
+    async def _read(self) -> None:
         while True:
             said = await self._process.hear()
             if "started" in said:
-                pid = said["started"]
-                self._ended[pid] = asyncio.get_running_loop().create_future()
-                self._started.pop(said["number"]).set_result(pid)
+                ended = asyncio.get_running_loop().create_future()
+                self._ended[said["started"]] = ended
+                self._started.pop(said["number"]).set_result((said["started"], ended))
             elif "ended" in said:
                 self._ended.pop(said["ended"]).set_result(said["status"])
 
@@ -108,7 +122,8 @@ class Fleet:
         self.entry = ENTRY
         self._forge = forge
         self._folder = folder
-        self._watchers: set[asyncio.Task[None]] = set()
+        self._lives = itertools.count(1)
+        self._watched: dict[asyncio.Task[None], Worker] = {}
 
     async def launch(self, name: str, **environ: str) -> Worker:
         """Starts a worker and waits for nothing. `environ` is its own alone."""
@@ -124,9 +139,13 @@ class Fleet:
         worker = Worker(name=name, pid=pid, log=log, log_from=log_from, ended=ended)
         self.workers[name] = worker
         watcher = asyncio.create_task(self._watch(worker), name=f"watch {name}")
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
+        self._watched[watcher] = worker
+        watcher.add_done_callback(self._watched.pop)
         return worker
+
+    def new_name(self, name: str) -> str:
+        """For who follows the worker of this name, and is another one to the product."""
+        return f"{stem(name)}~{next(self._lives)}"
 
     async def joined(self, worker: Worker, *, seconds: float = 60.0) -> None:
         """Returns when it is registered in PostgreSQL."""
@@ -171,12 +190,11 @@ class Fleet:
         self._signal(worker, signal.SIGCONT)
 
     async def close(self) -> None:
-        """Kills all."""
-        for worker in self.running():
+        """Kills all, also one whose name another has taken."""
+        for worker in self._watched.values():
             worker.dismissed = True
             self._signal(worker, signal.SIGKILL)
-        await asyncio.gather(*(asyncio.shield(w.ended) for w in self.running()))
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await asyncio.gather(*self._watched, return_exceptions=True)
 
     def _signal(self, worker: Worker, number: signal.Signals) -> None:
         if worker.is_running:
@@ -200,6 +218,11 @@ class Fleet:
         self.deaths.append(f"worker {worker.name} ended by itself, exit status {status}: {tail}")
         self._forget(worker)
         await self.launch(worker.name)
+
+
+def stem(name: str) -> str:
+    """What the names of a worker and of those who followed it have in common."""
+    return name.partition("~")[0]
 
 
 def root_environment() -> dict[str, str]:

@@ -5,11 +5,12 @@ import time
 
 from chaos.arena import LEASE_SECONDS, Arena
 from chaos.fault import REPEATED, Bar, Fault, Times
-from chaos.fleet import Worker
+from chaos.fleet import Worker, stem
 
 TAKE_OVER = "take-over, s"
 SAME_NAME = "take-over under the same name, s"
 PATIENCE_SECONDS = 40.0
+JOINER = "joiner"
 BUSY_SECONDS = 15.0
 
 OWNED = """
@@ -37,7 +38,7 @@ async def kill(arena: Arena) -> None:
         return
     await arena.fleet.kill(worker)
     is_same = arena.dice.random() < 0.5
-    await arena.fleet.launch(worker.name if is_same else _next_name(worker.name))
+    await arena.fleet.launch(worker.name if is_same else arena.fleet.new_name(worker.name))
 
 
 async def _busy(arena: Arena) -> Worker | None:
@@ -51,11 +52,6 @@ async def _busy(arena: Arena) -> Worker | None:
     return arena.worker_to_break()
 
 
-def _next_name(name: str) -> str:
-    stem, _, life = name.partition("~")
-    return f"{stem}~{int(life or 0) + 1}"
-
-
 async def take_over(arena: Arena) -> None:
     """Kills one, and measures until the last of its tasks has got a step by another."""
     worker = arena.worker_to_break()
@@ -64,7 +60,7 @@ async def take_over(arena: Arena) -> None:
     killed_at = time.time()
     times = await _taken(arena, owned)
     arena.measured[TAKE_OVER] += [at - killed_at for at in times]
-    joined = await arena.fleet.launch(_next_name(worker.name))
+    joined = await arena.fleet.launch(arena.fleet.new_name(worker.name))
     await arena.fleet.joined(joined)
 
 
@@ -126,11 +122,12 @@ async def roll(arena: Arena) -> None:
 
 async def rebalance(arena: Arena) -> None:
     """A worker more joins, or the one that did leaves."""
-    joiner = arena.fleet.workers.get("joiner")
-    if joiner is not None and joiner.is_running:
+    # Where workers are killed too, its successor may have come under a new name.
+    joiners = [w for w in arena.fleet.healthy() if stem(w.name) == JOINER]
+    for joiner in joiners:
         await arena.fleet.stop(joiner)
-    else:
-        await arena.fleet.joined(await arena.fleet.launch("joiner"))
+    if not joiners:
+        await arena.fleet.joined(await arena.fleet.launch(JOINER))
 
 
 DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": "", "KAFKA_SESSION_TIMEOUT_SECONDS": ""}

@@ -77,12 +77,13 @@ class EngineOptions:
 
     @property
     def shared_claims(self) -> int:
-        """So many claims without a step are made among others; the last two are made alone.
+        """So many claims without a step are made among others; the last three as a suspect.
 
-        Not one alone: workers that die of something else would make suspects of whatever they held,
-        and one of them dies beside a suspect once in a while.
+        Not fewer as a suspect: where workers die of something else, one of them dies beside a
+        suspect once in a while. Not fewer among others: one death would make suspects of all that a
+        worker held.
         """
-        return max(1, self.max_claims - 2)
+        return max(1, self.max_claims - 3)
 
     @property
     def heartbeat(self) -> timedelta:

@@ -62,16 +62,19 @@ WHERE t.id = ANY (ARRAY(SELECT id FROM drawn))
 RETURNING t.id, t.epoch
 """
 
-# A task that kills its worker takes those beside it along. So before it is set aside, each has its
-# last claim on a worker where nothing else is suspected: the innocent make a step there.
+# A task that kills its worker takes those beside it along. So before it is set aside, it is tried
+# among ever fewer of its kind, each time half as many, and in the end alone: the innocent make a
+# step there. No suspect joins where the most suspicious one would have more beside it than it may.
 CLAIM_SUSPECT = """
-WITH suspect AS (
-    SELECT id FROM tasks
-    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $2 AND claims < $3
-      AND status = 'ready' AND run_at <= now()
-      AND NOT EXISTS (SELECT FROM tasks r
-                      WHERE r.status = 'running' AND r.owner = $1 AND r.claims > $2)
-    ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+WITH beside AS (
+    SELECT count(*) AS tasks, coalesce(min($3 - claims), 30) AS trials FROM tasks
+    WHERE status = 'running' AND owner = $1 AND claims > $2
+), suspect AS (
+    SELECT id FROM tasks t, beside b
+    WHERE t.status IN ('ready', 'waiting') AND t.claims > 0 AND t.claims >= $2 AND t.claims < $3
+      AND t.status = 'ready' AND t.run_at <= now()
+      AND b.tasks < 2 ^ least($3 - 1 - t.claims, b.trials)
+    ORDER BY t.run_at, t.id LIMIT 1 FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
                    reason = NULL, updated_at = now()
@@ -277,7 +280,7 @@ async def claim(
 async def claim_suspect(
     database: Database, worker: WorkerId, *, shared_claims: int, max_claims: int
 ) -> list[Claimed]:
-    """Takes one task that was claimed `shared_claims` times without a step, if it runs none yet."""
+    """Takes one task that was claimed `shared_claims` times without a step, if it may join."""
     rows = await database.fetch(CLAIM_SUSPECT, worker, shared_claims, max_claims)
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 

@@ -123,7 +123,8 @@ async def test_a_letter_that_was_cut_is_not_sent_again(
     value = BAD.ljust(2 * LETTER_BYTES)
     await publisher.publish(options.topics.tasks, key=None, value=value)
     (letter,) = await bring_letters(database, small)
-    assert letter.value == value[: len(letter.value)]
+    assert letter.value is not None
     assert len(letter.value) < LETTER_BYTES
+    assert value.startswith(letter.value)
     with pytest.raises(NotAllowed, match="the beginning of its message"):
         await send_again(publisher, letter)

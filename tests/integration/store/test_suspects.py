@@ -14,7 +14,7 @@ from orchestrator.store.journal import Entry, journal
 from tests.fakes.workers import Feed
 
 FIRST, SECOND = WorkerId(1), WorkerId(2)
-SHARED, MOST = 3, 5
+SHARED, MOST = 2, 5
 FIRST_IN_LINE = """
 UPDATE tasks SET status = 'ready', run_at = now() - interval '1 day' WHERE id = $1
 """
@@ -22,10 +22,10 @@ UPDATE tasks SET status = 'ready', run_at = now() - interval '1 day' WHERE id = 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    """With three tasks that were claimed three times without a step."""
+    """With tasks that were claimed twice without a step."""
     database = Database(DatabaseOptions(url=database_url, pool_size=2))
     await database.open()
-    await Feed(database).send([Feed(database).new_task(f"t{n}") for n in range(3)])
+    await Feed(database).send([Feed(database).new_task(f"t{n}") for n in range(9)])
     await database.fetch("UPDATE tasks SET claims = $1, updated_at = now()", SHARED)
     yield database
     await database.close()
@@ -39,32 +39,55 @@ async def test_a_suspect_is_not_claimed_among_others(database: Database) -> None
     assert await claims.claim(database, FIRST, limit=9, max_claims=SHARED, weights={}) == []
 
 
-async def test_a_worker_runs_one_suspect_at_a_time(database: Database) -> None:
-    (mine,) = await suspect(database, FIRST)
+async def all_suspects(database: Database, worker: WorkerId) -> list[Claimed]:
+    """As many as the worker may have side by side."""
+    taken: list[Claimed] = []
+    while more := await suspect(database, worker):
+        taken += more
+    return taken
+
+
+async def claimed_again(database: Database, tasks: list[Claimed]) -> None:
+    """As if their worker had died."""
+    await claims.release(database, FIRST, tasks, delay=timedelta())
+    await claims.wake_due(database)
+
+
+async def test_suspects_are_tried_among_ever_fewer_and_in_the_end_alone(database: Database) -> None:
+    first = await all_suspects(database, FIRST)
+    assert len(first) == 4
+
+    await database.fetch("UPDATE tasks SET claims = $1 + 1 WHERE status = 'ready'", SHARED)
+    assert await all_suspects(database, FIRST) == []  # they may have one beside them, not four
+    await claimed_again(database, first)
+    second = await all_suspects(database, FIRST)
+    assert len(second) == 2
+
+    await claimed_again(database, second)
+    await database.fetch("UPDATE tasks SET claims = $1 WHERE status = 'ready'", MOST - 1)
+    (last,) = await all_suspects(database, FIRST)
+    assert [other.key for other in await suspect(database, SECOND)] != [last.key]
+
+
+async def test_nothing_joins_a_suspect_that_has_its_last_trial(database: Database) -> None:
+    await database.fetch(
+        "UPDATE tasks SET claims = $1 WHERE id = (SELECT min(id) FROM tasks)", MOST - 1
+    )
+    (mine,) = await all_suspects(database, FIRST)
     assert await suspect(database, FIRST) == []
 
-    (other,) = await suspect(database, SECOND)
-
-    assert other.key != mine.key
-
-
-async def test_a_suspect_that_makes_a_step_is_none_any_more_and_another_may_follow(
-    database: Database,
-) -> None:
-    (mine,) = await suspect(database, FIRST)
     step = Step(seq=Seq(2), body=EventApplied(event_type="data", payload={}, source="s"))
-
     await journal(database, [Entry(key=mine.key, epoch=mine.epoch, seq=Seq(2), steps=(step,))])
 
-    (next_one,) = await suspect(database, FIRST)
-    assert next_one.key != mine.key
+    # It made a step: it is none any more, and others may follow.
+    assert mine.key not in {task.key for task in await all_suspects(database, FIRST)}
     assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
 
 
-async def test_a_suspect_whose_worker_died_of_something_else_is_tried_alone_again(
+async def test_a_suspect_whose_worker_died_of_something_else_is_tried_again(
     database: Database,
 ) -> None:
-    for _ in range(2):
+    for _ in range(MOST - SHARED):
         (mine,) = await suspect(database, FIRST)
         assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
         await claims.release(database, FIRST, [mine], delay=timedelta())
