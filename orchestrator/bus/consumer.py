@@ -12,12 +12,13 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from orchestrator.bus.connection import client_arguments, kafka_errors
 from orchestrator.bus.ingest import Engine
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.outage import Outage, rest
+from orchestrator.bus.rest import rest
 from orchestrator.bus.session import Session
 from orchestrator.bus.topics import cluster_id, ensure_topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 from orchestrator.store.database import Database
 from orchestrator.telemetry.logs import get_logger
+from orchestrator.telemetry.outage import Outage
 
 log = get_logger(__name__)
 

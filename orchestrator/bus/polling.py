@@ -11,8 +11,8 @@ from aiokafka.structs import ConsumerRecord
 
 from orchestrator.bus.connection import CLIENT_ERRORS, PERMISSION_ERRORS, kafka_errors
 from orchestrator.bus.damaged import UNREADABLE
-from orchestrator.bus.outage import rest
 from orchestrator.bus.rebalance import Assignment
+from orchestrator.bus.rest import rest
 from orchestrator.domain.errors import KafkaUnavailable
 from orchestrator.telemetry.logs import get_logger
 

@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaProducer
 
 from orchestrator.bus.connection import kafka_errors
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.outage import Outage, rest
 from orchestrator.bus.outgoing import Outgoing, encode
 from orchestrator.bus.producer import ProducerLife
+from orchestrator.bus.rest import rest
 from orchestrator.bus.shipment import Shipped, ship
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable, StoreUnavailable
@@ -26,6 +26,7 @@ from orchestrator.store import outbox, workers
 from orchestrator.store.database import Database
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
+from orchestrator.telemetry.outage import Outage
 
 log = get_logger(__name__)
 

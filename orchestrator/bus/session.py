@@ -17,10 +17,10 @@ from orchestrator.bus.ingest import Engine, Ingest
 from orchestrator.bus.intake import Part, Reader
 from orchestrator.bus.mirror import Mirror
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.outage import Outage, rest
 from orchestrator.bus.placing import find_places
 from orchestrator.bus.polling import Damage, Polling, Records
 from orchestrator.bus.rebalance import Assignment
+from orchestrator.bus.rest import rest
 from orchestrator.bus.topic_ids import KnownTopics
 from orchestrator.bus.watch import Watch
 from orchestrator.domain.errors import KafkaUnavailable, StoreUnavailable
@@ -30,6 +30,7 @@ from orchestrator.store.ingest import Origin
 from orchestrator.store.positions import TopicPartition as Place
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
+from orchestrator.telemetry.outage import Outage
 
 log = get_logger(__name__)
 

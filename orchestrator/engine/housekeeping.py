@@ -50,7 +50,7 @@ class Housekeeping:
             try:
                 await action()
             except StoreUnavailable as error:
-                log.warning("housekeeping waits for PostgreSQL", error=str(error))
+                log.debug("housekeeping waits for PostgreSQL", error=str(error))
             except OrchestratorError as error:
                 # A right that is missing, say: no reason to end a worker.
                 log.error("housekeeping can't be done", error=str(error))

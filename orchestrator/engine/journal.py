@@ -191,7 +191,7 @@ class Journal:
             try:
                 return await self._write(entries)
             except StoreUnavailable as error:
-                log.warning("journal waits for PostgreSQL", entries=len(entries), error=str(error))
+                log.debug("journal waits for PostgreSQL", entries=len(entries), error=str(error))
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
 

@@ -27,7 +27,7 @@ class Maintenance:
             try:
                 await self.run_once()
             except StoreUnavailable as error:
-                log.warning("maintenance waits for PostgreSQL", error=str(error))
+                log.debug("maintenance waits for PostgreSQL", error=str(error))
 
     async def run_once(self) -> bool:
         """One pass; whether it ended any task."""

@@ -72,7 +72,7 @@ class Membership:
                 await self.beat()
             except StoreUnavailable as error:
                 held = "held" if self._lease.is_held() else "lapsed"
-                log.warning("no heartbeat", error=str(error), lease=held)
+                log.debug("no heartbeat", error=str(error), lease=held)
             took = self._clock.seconds() - started
             metrics.HEARTBEAT_AGE.set(self._lease.age_seconds)
 

@@ -80,7 +80,7 @@ class Parking:
             try:
                 await self.run_once()
             except StoreUnavailable as error:
-                log.warning("pauses and parked tasks wait for PostgreSQL", error=str(error))
+                log.debug("pauses and parked tasks wait for PostgreSQL", error=str(error))
 
     async def run_once(self) -> None:
         """Looks once; asks PostgreSQL nothing where nothing changed."""

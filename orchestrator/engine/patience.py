@@ -13,7 +13,7 @@ FIRST_SECONDS, MAX_SECONDS = 0.05, 2.0
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, as soon as there is one; the heartbeat says in the log what is missing."""
+    """The answer, as soon as there is one; the store says in the log what is missing."""
     seconds = FIRST_SECONDS
     while True:
         try:

@@ -47,7 +47,7 @@ class Rescue:
             try:
                 await self.run_once()
             except StoreUnavailable as error:
-                log.warning("dead workers can't be looked for", error=str(error))
+                log.debug("dead workers can't be looked for", error=str(error))
 
     async def run_once(self) -> int:
         """One look; how many tasks it made runnable."""

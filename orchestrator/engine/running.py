@@ -171,7 +171,7 @@ class Running:
             loaded = await self._load(list(self._loading), min(max(free, 1), PIECE_BYTES))
         except StoreUnavailable as error:
             tasks = len(self._loading)
-            log.warning("claimed tasks wait for PostgreSQL", tasks=tasks, error=str(error))
+            log.debug("claimed tasks wait for PostgreSQL", tasks=tasks, error=str(error))
             await asyncio.sleep(0.2)
             self._wake.set()
             return

@@ -325,7 +325,7 @@ class Worker:
                     # A tenant's share of one claim is an estimate: there may be more.
                     self.wake()
             except StoreUnavailable as error:
-                log.warning("claims wait for PostgreSQL", error=str(error))
+                log.debug("claims wait for PostgreSQL", error=str(error))
             await asyncio.sleep(CLAIM_SECONDS)
             try:
                 async with asyncio.timeout(wait):
@@ -341,7 +341,7 @@ class Worker:
             try:
                 wait = SUSPECT_SECONDS if await self.claim_suspect() else min(2 * wait, seldom)
             except StoreUnavailable as error:
-                log.warning("suspects wait for PostgreSQL", error=str(error))
+                log.debug("suspects wait for PostgreSQL", error=str(error))
             await asyncio.sleep(wait * random.uniform(0.8, 1.2))
 
     async def _reconcile_loop(self) -> None:
@@ -350,4 +350,4 @@ class Worker:
             try:
                 await self.reconcile()
             except StoreUnavailable as error:
-                log.warning("tasks can't be compared with PostgreSQL", error=str(error))
+                log.debug("tasks can't be compared with PostgreSQL", error=str(error))

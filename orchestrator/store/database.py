@@ -24,6 +24,7 @@ from orchestrator.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from orchestrator.telemetry.outage import Outage
 
 Row = asyncpg.Record
 
@@ -135,6 +136,7 @@ class Database:
         self._options = options
         self._reserve = reserve
         self._pool: asyncpg.Pool[Row] | None = None
+        self._outage = Outage("PostgreSQL", during="statements")
 
     @property
     def reserve(self) -> Database:
@@ -197,14 +199,20 @@ class Database:
         """The rows of one statement.
 
         It ends in time whatever the network does: also when no connection gets free, and when
-        nobody answers any more.
+        nobody answers any more. That PostgreSQL is away is logged here, once for all who ask.
         """
-        with store_errors():
-            async with (
-                asyncio.timeout(self._options.patience_seconds),
-                self._borrowed() as borrowed,
-            ):
-                return await borrowed.fetch(sql, *args)
+        try:
+            with store_errors():
+                async with (
+                    asyncio.timeout(self._options.patience_seconds),
+                    self._borrowed() as borrowed,
+                ):
+                    rows = await borrowed.fetch(sql, *args)
+        except StoreUnavailable as error:
+            self._outage.failed(error)
+            raise
+        self._outage.is_over()
+        return rows
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[PoolConnectionProxy[Row]]:

@@ -18,7 +18,7 @@ async def test_postgresql_killed_in_the_middle_of_100_tasks(
     await office.progress(20)
 
     await postgres.kill()
-    await worker.will_say("journal waits for PostgreSQL")
+    await worker.will_say("unavailable")
     await postgres.start()
 
     await office.check(*tasks)

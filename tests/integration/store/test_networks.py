@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from chaos.proxy import Proxy, running_proxy
 from orchestrator.domain.errors import StoreUnavailable
@@ -85,6 +86,16 @@ async def test_a_reset_costs_one_attempt(far: Far) -> None:
     far.proxy.cut()
     await ends_in_time(far, questions=POOL)
     assert await ends_in_time(far, questions=POOL) == [1] * POOL
+
+
+async def test_an_outage_is_told_once_when_it_begins_and_once_when_it_ends(far: Far) -> None:
+    with capture_logs() as lines:
+        far.proxy.black_hole()
+        await ends_in_time(far, questions=2 * POOL)
+        await ends_in_time(far)
+        far.proxy.heal()
+        assert await one(far) == 1
+    assert [line["event"] for line in lines] == ["unavailable", "available again"]
 
 
 async def test_a_slow_network_only_delays(far: Far) -> None:

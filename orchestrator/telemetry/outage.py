@@ -1,6 +1,5 @@
 """One line when something goes away, one when it is back: never one an attempt."""
 
-import asyncio
 import random
 import time
 
@@ -40,12 +39,3 @@ class Outage:
         seconds = round(time.monotonic() - self._since, 1)
         log.info("available again", what=self._what, during=self._during, after_seconds=seconds)
         self._since, self._attempts, self.reason = None, 0, None
-
-
-async def rest(seconds: float, *, until: asyncio.Event) -> None:
-    """Sleeps; ends at once when `until` is set."""
-    try:
-        async with asyncio.timeout(seconds):
-            await until.wait()
-    except TimeoutError:
-        return
