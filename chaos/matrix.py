@@ -1,7 +1,16 @@
 """All classes of faults, in the order in which they are run and told; and the rows not run here."""
 
 from chaos.fault import Fault
-from chaos.faults import crash_loop, crash_points, kafka, malformed, networks, postgres, workers
+from chaos.faults import (
+    clocks,
+    crash_loop,
+    crash_points,
+    kafka,
+    malformed,
+    networks,
+    postgres,
+    workers,
+)
 
 MATRIX: tuple[Fault, ...] = (
     workers.KILLED,
@@ -12,6 +21,7 @@ MATRIX: tuple[Fault, ...] = (
     workers.REBALANCED,
     crash_loop.FAULT,
     crash_points.FAULT,
+    clocks.FAULT,
     postgres.CRASHED,
     postgres.CUT_OFF,
     postgres.FROZEN,
@@ -35,10 +45,6 @@ NOT_RUN: tuple[tuple[str, str], ...] = (
         "they need librdkafka's mock cluster, which comes with confluent-kafka, no dependency of "
         "ours; leader and coordinator go and come with the broker, topics are deleted and made "
         "anew, logs trimmed and lost in tests/integration/bus/test_logs.py and test_faults.py",
-    ),
-    (
-        "clock of one worker an hour off",
-        "libfaketime comes as no Python package; the engine's tests move its clocks",
     ),
     ("PostgreSQL's disk full", "a file system of a chosen size needs root's rights"),
     (
