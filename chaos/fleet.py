@@ -148,15 +148,18 @@ class Fleet:
         return f"{stem(name)}~{next(self._lives)}"
 
     async def joined(self, worker: Worker, *, seconds: float = 60.0) -> None:
-        """Returns when it is registered in PostgreSQL."""
+        """Returns when it is registered in PostgreSQL, or has ended: another fault may end it."""
         async with asyncio.timeout(seconds):
-            while JOINED not in await asyncio.to_thread(worker.said):
+            while worker.is_running and JOINED not in await asyncio.to_thread(worker.said):
                 await asyncio.sleep(0.02)
 
     def healthy(self) -> list[Worker]:
-        return [w for w in self.workers.values() if w.is_running and not w.frozen]
+        """Those that no fault has its hand on."""
+        running = self.running()
+        return [w for w in running if not w.frozen and not w.dismissed]
 
     def running(self) -> list[Worker]:
+        """Also those that are frozen, or about to end."""
         return [w for w in self.workers.values() if w.is_running]
 
     async def kill(self, worker: Worker) -> None:

@@ -127,7 +127,7 @@ async def rebalance(arena: Arena) -> None:
     for joiner in joiners:
         await arena.fleet.stop(joiner)
     if not joiners:
-        await arena.fleet.joined(await arena.fleet.launch(JOINER))
+        await arena.fleet.joined(await arena.fleet.launch(arena.fleet.new_name(JOINER)))
 
 
 DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": "", "KAFKA_SESSION_TIMEOUT_SECONDS": ""}

@@ -42,6 +42,12 @@ UNDISTURBED_SECONDS = 1.0
 often a worker dies beside it of something else."""
 CLAIM_SECONDS = 0.02
 """Between two claims, so that under load each takes several tasks."""
+PIECE = 16
+"""Tasks that are claimed at once; the next ones when the event loop has dealt with these."""
+LATE_SECONDS = 0.03
+"""By which a timer may be late in an event loop that keeps up."""
+MAX_LATE_SECONDS = 0.25
+"""After which the next piece is claimed all the same: others may be what keeps the processor."""
 MAX_PATIENCE = 4
 """Polls between two looks, where several found nothing and nobody gave notice."""
 GIVE_BACK_SECONDS = 5.0
@@ -146,7 +152,7 @@ class Worker:
         None while others wait their turn: else a flood of one tenant would take every place that
         becomes free, in the order in which it comes.
         """
-        return 0 if self._left_some else self._free()
+        return 0 if self._left_some else min(self._free(), PIECE)
 
     def _free(self) -> int:
         if self._is_draining or not self.lease.is_held() or self.is_overloaded:
@@ -224,18 +230,18 @@ class Worker:
         await self._membership.leave()
 
     async def claim_once(self) -> int:
-        """Takes what is runnable and has room; answers how many."""
-        room = self._free()
-        self._left_some = room == 0
-        if room == 0:
+        """Takes what is runnable and has room, a piece at most; answers how many."""
+        limit = min(self._free(), PIECE)
+        self._left_some = limit == 0
+        if limit == 0:
             return 0
         claimed = await self._store.claim(
             self.id,
-            limit=room,
+            limit=limit,
             max_claims=self._options.shared_claims,
             weights=self._options.tenant_weights,
         )
-        self._left_some = len(claimed) == room
+        self._left_some = len(claimed) == limit
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
             self._running.start(claimed)
@@ -321,18 +327,31 @@ class Worker:
                 timer = await self._store.wake_due()
                 if timer is not None:
                     wait = min(wait, timer.total_seconds())
-                if await self.claim_once() and not self._left_some:
-                    # A tenant's share of one claim is an estimate: there may be more.
+                if await self.claim_once() and self._free():
+                    # Of more than a piece, or of a tenant whose share was an estimate.
                     self.wake()
             except StoreUnavailable as error:
                 log.debug("claims wait for PostgreSQL", error=str(error))
-            await asyncio.sleep(CLAIM_SECONDS)
+            await self._catch_up()
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
                     looks = 1
             except TimeoutError:
                 continue
+
+    async def _catch_up(self) -> None:
+        """Returns when the event loop is in time: what is begun comes before what is not.
+
+        More tasks than it can deal with would only be half done, each with a call whose answer lies
+        unread; a worker that dies then leaves as many calls to be made again.
+        """
+        began = self._clock.seconds()
+        is_late = True
+        while is_late and self._clock.seconds() - began < MAX_LATE_SECONDS:
+            before = self._clock.seconds()
+            await asyncio.sleep(CLAIM_SECONDS)
+            is_late = self._clock.seconds() - before > CLAIM_SECONDS + LATE_SECONDS
 
     async def _suspect_loop(self) -> None:
         """Looks seldom while there are none; where there are, the next one follows a step."""
