@@ -112,7 +112,7 @@ class Worker:
             lease=self.lease,
             clock=self._clock,
             compare=self.reconcile,
-            held=lambda: (self.running, self.room()),
+            held=lambda: (self.running, self._spare()),
         )
         self._maintenance = Maintenance(store, options)
         self._rescue = Rescue(store, options, lease=self.lease, clock=self._clock, freed=self.wake)
@@ -152,7 +152,11 @@ class Worker:
         None while others wait their turn: else a flood of one tenant would take every place that
         becomes free, in the order in which it comes.
         """
-        return 0 if self._left_some else min(self._free(), PIECE)
+        return min(self._spare(), PIECE)
+
+    def _spare(self) -> int:
+        """Places that nobody waits for."""
+        return 0 if self._left_some else self._free()
 
     def _free(self) -> int:
         if self._is_draining or not self.lease.is_held() or self.is_overloaded:

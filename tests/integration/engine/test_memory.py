@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from orchestrator.domain.ids import WorkerId
+from orchestrator.engine.worker import PIECE
 from orchestrator.store import claims
 from orchestrator.store.claims import Deferred, Loaded
 from orchestrator.store.database import Database
@@ -11,7 +12,7 @@ from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, slow
 from tests.fakes.worker_process import ROOT, clean_environment
-from tests.fakes.workers import Feed, all_reach, engine_options, running_worker, task_row
+from tests.fakes.workers import Feed, all_reach, running_worker, task_row
 
 MIB = 1024 * 1024
 
@@ -66,7 +67,7 @@ async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -
 
         await until(is_over, seconds=30)
         await all_reach(database, "completed", tasks=12)
-        await until(lambda: worker.room() == engine_options().concurrency)
+        await until(lambda: worker.room() == PIECE)
     assert most <= 4
 
 

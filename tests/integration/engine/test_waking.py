@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.domain.decision import Turn, Wait
 from orchestrator.domain.snapshot import Snapshot
+from orchestrator.engine.worker import PIECE
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
@@ -28,7 +29,7 @@ async def test_waiting_task_costs_a_row_and_nothing_else(database: Database, fee
         coroutines = len(asyncio.all_tasks())
         await feed.send([feed.new_task(f"t-{n}") for n in range(200)], to=worker)
         await all_reach(database, "waiting", tasks=201)
-        await until(lambda: (worker.running, worker.room()) == (0, 200), seconds=5)
+        await until(lambda: (worker.running, worker.room()) == (0, PIECE), seconds=5)
         await until(lambda: len(asyncio.all_tasks()) <= coroutines, seconds=5)
     assert (await task_row(database, "t-7"))["owner"] is None
 

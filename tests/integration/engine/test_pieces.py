@@ -1,0 +1,53 @@
+"""A worker takes in what its event loop can deal with; what only waits for others is no burden."""
+
+import asyncio
+import time
+
+from orchestrator.domain.decision import Turn
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.engine.worker import PIECE
+from orchestrator.store.database import Database
+from tests.fakes.bus import until
+from tests.fakes.scripted_caller import ScriptedCaller
+from tests.fakes.scripted_planner import ScriptedPlanner, complete
+from tests.fakes.workers import Feed, all_reach, running_worker
+
+TASKS = 100
+BLOCKS_SECONDS = 0.02
+
+
+async def test_tasks_that_wait_for_the_model_are_all_taken_in_at_once(
+    database: Database, feed: Feed
+) -> None:
+    answers = asyncio.Event()
+
+    async def thinks_for_long(_: Snapshot) -> Turn:
+        await answers.wait()
+        return Turn(decision=complete())
+
+    await feed.send([feed.new_task(f"t-{n}") for n in range(TASKS)])
+    async with running_worker(
+        database, planner=ScriptedPlanner(thinks_for_long), caller=ScriptedCaller()
+    ) as worker:
+        await until(lambda: worker.running == TASKS, seconds=3)
+        answers.set()
+        await all_reach(database, "completed", tasks=TASKS)
+
+
+async def test_a_loop_that_is_busy_with_what_it_has_takes_in_no_more(
+    database: Database, feed: Feed
+) -> None:
+    most = 0
+
+    async def keeps_the_loop_busy(_: Snapshot) -> Turn:
+        nonlocal most
+        most = max(most, worker.running)
+        time.sleep(BLOCKS_SECONDS)  # noqa: ASYNC251 - what is tested
+        return Turn(decision=complete())
+
+    await feed.send([feed.new_task(f"t-{n}") for n in range(TASKS)])
+    async with running_worker(
+        database, planner=ScriptedPlanner(keeps_the_loop_busy), caller=ScriptedCaller()
+    ) as worker:
+        await all_reach(database, "completed", tasks=TASKS)
+    assert most <= 3 * PIECE  # one is done, one waits for its commit, one begins
