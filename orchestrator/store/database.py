@@ -216,8 +216,9 @@ class Database:
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[PoolConnectionProxy[Row]]:
-        assert self._pool is not None, "open() comes first"
-        connection = await self._pool.acquire()
+        pool = self._pool  # it may be closed while a statement is under way
+        assert pool is not None, "open() comes first"
+        connection = await pool.acquire()
         try:
             yield connection
         except (asyncio.CancelledError, TimeoutError):
@@ -226,7 +227,7 @@ class Database:
             connection.terminate()
             raise
         finally:
-            await self._pool.release(connection)
+            await pool.release(connection)
 
     async def fetch_one(self, sql: str, *args: Any) -> Row | None:
         rows = await self.fetch(sql, *args)

@@ -124,6 +124,15 @@ async def test_who_is_cancelled_in_a_black_hole_ends_at_once(far: Far) -> None:
             await asking
 
 
+async def test_closing_ends_what_is_still_asked_as_an_outage_does(far: Far) -> None:
+    asked = asyncio.create_task(far.database.fetch_one("SELECT pg_sleep(0.4)"))
+    await asyncio.sleep(0.1)
+    far.proxy.black_hole()
+    await far.database.close()
+    [answer] = await asyncio.gather(asked, return_exceptions=True)
+    assert isinstance(answer, StoreUnavailable)
+
+
 async def test_opening_through_a_black_hole_says_that_nobody_is_there(far: Far) -> None:
     far.proxy.black_hole()
     other = Database(far.database._options)
