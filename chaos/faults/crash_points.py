@@ -16,7 +16,6 @@ from chaos.fleet import Worker
 SIDE_BY_SIDE = 6
 """More at once, and a task could lose five owners in a row without a step: it would be set aside,
 as it should be."""
-EACH = 20
 MAX_PASSAGE = 4
 REACH_SECONDS = 40.0
 # As if it had found nobody leading; who led before notices within a second.
@@ -26,7 +25,6 @@ WHERE leases.name = 'relay' AND w.name = $1
 """
 ENTRY = f"{crashing_worker.__name__}:main"
 
-_points = itertools.cycle(POINTS)
 _numbers = itertools.count(1)
 
 
@@ -38,10 +36,16 @@ async def crashing_mains(arena: Arena) -> AsyncIterator[Mapping[str, str]]:
 
 
 async def crash(arena: Arena) -> None:
-    """So many workers at once, each at a place of its own."""
+    """A worker at each place, some at a time."""
+    turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def in_turn(at: Point) -> None:
+        async with turns:
+            await _crash_at(arena, at)
+
     async with asyncio.TaskGroup() as group:
-        for at in itertools.islice(_points, SIDE_BY_SIDE):
-            group.create_task(_crash_at(arena, at))
+        for at in arena.dice.sample(POINTS, len(POINTS)):
+            group.create_task(in_turn(at))
 
 
 async def _crash_at(arena: Arena, at: Point) -> None:
@@ -78,13 +82,11 @@ async def _ended(arena: Arena, worker: Worker, at: Point) -> int:
 FAULT = Fault(
     name="crash-points",
     injected=(
-        f"SIGKILL of a worker by itself at one of {len(POINTS)} named places (six such workers at "
-        "a time), before or after each transaction, send, answer and publish"
+        f"SIGKILL of a worker by itself, at each of {len(POINTS)} named places once (six such "
+        "workers at a time): before or after each transaction, send, answer and publish"
     ),
     inject=crash,
-    times=Times(
-        alone=EACH * len(POINTS) // SIDE_BY_SIDE, mixed=0, short=len(POINTS) // SIDE_BY_SIDE
-    ),
+    times=Times(alone=20, mixed=0, short=1),
     pause_seconds=(0.0, 0.1),
     bars=(),  # so many deaths a task send many calls again, by design
     prepare=crashing_mains,
