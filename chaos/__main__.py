@@ -21,7 +21,7 @@ from chaos.arena import Servers, Size
 from chaos.fault import Fault
 from chaos.matrix import MATRIX
 from chaos.report import as_json, as_page, as_table, from_json, line, whole
-from chaos.round import MIXED, Outcome, run_round
+from chaos.round import MIXED, Outcome, broken_off, run_round
 from chaos.servers import own_servers, say
 from orchestrator.cli.signals import Stop
 
@@ -53,14 +53,22 @@ def rounds(only: Sequence[str], size: Size, *, most: int) -> Iterator[Round]:
         yield MIXED, [(fault, times) for fault, times in mixed if times], own
 
 
-async def run(servers: Servers, planned: Sequence[Round], *, folder: Path) -> list[Outcome]:
+async def run(
+    servers: Servers, planned: Sequence[Round], *, folder: Path, record: Path | None
+) -> list[Outcome]:
+    """`record` is written after each run: an hour's work is not lost by what comes last."""
     outcomes: list[Outcome] = []
     for number, (name, faults, size) in enumerate(planned, start=1):
         say(f"[{number}/{len(planned)}] {name}, seed {size.seed} …")
         own = folder / f"{number:02d}-{name}"
-        outcome = await run_round(servers, faults, folder=own, size=size, say=say)
+        try:
+            outcome = await run_round(servers, faults, folder=own, size=size, say=say)
+        except Exception as error:  # noqa: BLE001 - it is told as what it is: a run that broke
+            outcome = broken_off(name, error)
         say(line(outcome))
         outcomes.append(outcome)
+        if record is not None:
+            record.write_bytes(as_json(outcomes))
     return outcomes
 
 
@@ -73,7 +81,7 @@ async def main(options: argparse.Namespace) -> int:
     with Stop().listening() as stop:
         try:
             async with own_servers(folder) as servers:
-                outcomes = await run(servers, planned, folder=folder)
+                outcomes = await run(servers, planned, folder=folder, record=options.json)
                 version = servers.postgres_version
         except asyncio.CancelledError:
             if not stop.is_asked:

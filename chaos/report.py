@@ -8,6 +8,7 @@ import orjson
 
 from bench.report import machine
 from chaos.fault import REPEATED, Bar
+from chaos.faults import crash_points
 from chaos.matrix import MATRIX, NOT_RUN
 from chaos.round import MIXED, Outcome
 from orchestrator.local.kafka_jars import read_lock
@@ -23,6 +24,8 @@ NEEDED: Mapping[str, int] = {
 """How often a whole run injects each of these, alone and mixed together, at least."""
 NEEDED_TASKS = 20_000
 MOST_RESENT_PERCENT = 1.0
+IN_CALLS = crash_points.FAULT.name
+"""Its workers die in the middle of calls on purpose: its calls do not count to that bar."""
 
 PAGE = Path(__file__).resolve().parent / "page.md"
 """The page with gaps for figures."""
@@ -44,9 +47,7 @@ def line(outcome: Outcome) -> str:
 
 def whole(outcomes: Sequence[Outcome], *, is_full: bool) -> list[tuple[str, bool]]:
     """The bars of all runs together, and whether each holds."""
-    calls, again = sum(o.calls for o in outcomes), sum(o.resent for o in outcomes)
     violations, tasks = sum(len(o.findings) for o in outcomes), sum(o.tasks for o in outcomes)
-    percent = 100 * again / max(1, calls)
     bars = [
         (f"violations: {violations} (0)", violations == 0),
         (
@@ -54,18 +55,26 @@ def whole(outcomes: Sequence[Outcome], *, is_full: bool) -> list[tuple[str, bool
             not _broken_bars(outcomes),
         ),
     ]
+    resent = _resent_share(outcomes)
     if not is_full:
-        return [*bars, (f"calls sent again: {again} of {calls}", True)]
+        return [*bars, (f"calls sent again: {resent:.2f} %", True)]
+    others = _resent_share([o for o in outcomes if o.name != IN_CALLS])
     counts = {name: sum(o.injected.get(name, 0) for o in outcomes) for name in NEEDED}
     return [
         *bars,
         (
-            f"calls sent again: {again} of {calls}, {percent:.2f} % (≤ {MOST_RESENT_PERCENT:g} %)",
-            percent <= MOST_RESENT_PERCENT,
+            f"calls sent again: {others:.2f} % (≤ {MOST_RESENT_PERCENT:g} %); with {IN_CALLS}, "
+            f"where workers die in the middle of calls on purpose: {resent:.2f} %",
+            others <= MOST_RESENT_PERCENT,
         ),
         (f"tasks: {tasks} (≥ {NEEDED_TASKS})", tasks >= NEEDED_TASKS),
         *((f"{name}: {counts[name]} (≥ {n})", counts[name] >= n) for name, n in NEEDED.items()),
     ]
+
+
+def _resent_share(outcomes: Sequence[Outcome]) -> float:
+    """In percent of all calls."""
+    return 100 * sum(o.resent for o in outcomes) / max(1, sum(o.calls for o in outcomes))
 
 
 def _broken_bars(outcomes: Sequence[Outcome]) -> int:

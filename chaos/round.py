@@ -60,6 +60,19 @@ class Outcome:
         return not self.findings and not self.broken
 
 
+def broken_off(name: str, error: Exception) -> Outcome:
+    """Of a run that did not come to its end: we could not look, so nothing holds."""
+    return Outcome(
+        name=name,
+        injected={},
+        tasks=0,
+        calls=0,
+        resent=0,
+        seconds=0.0,
+        findings=(f"the run broke off: {error!r}",),
+    )
+
+
 async def run_round(
     servers: Servers,
     faults: Sequence[tuple[Fault, int]],

@@ -128,7 +128,7 @@ _model = Network(_of("OPENAI_BASE_URL"), goes_on=_steps("decision"))
 _replies = Network(_of("DATABASE_URL"), goes_on=_steps("decision"))
 
 _WAYS = f"a black hole, half-open, reset or {DELAY_SECONDS:g} s slow for {SECONDS:g} s, in turn"
-_TIMES = Times(alone=8, mixed=0, short=2)
+_TIMES = Times(alone=4, mixed=0, short=2)
 
 POSTGRES = Fault(
     name="network-postgres",

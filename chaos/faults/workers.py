@@ -138,7 +138,7 @@ KILLED = Fault(
     injected="SIGKILL of a random worker; half come back under their name",
     inject=kill,
     times=Times(alone=100, mixed=200, short=4),
-    pause_seconds=(0.8, 1.6),
+    pause_seconds=(1.2, 2.4),
 )
 TAKEN_OVER = Fault(
     name="take-over",

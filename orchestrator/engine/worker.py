@@ -231,7 +231,11 @@ class Worker:
 
     async def close(self) -> None:
         """Leaves the others; to be called when nothing runs any more."""
-        await self._membership.leave()
+        try:
+            async with asyncio.timeout(GIVE_BACK_SECONDS):
+                await self._membership.leave()
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("the end could not be told", error=str(error) or type(error).__name__)
 
     async def claim_once(self) -> int:
         """Takes what is runnable and has room, a piece at most; answers how many."""

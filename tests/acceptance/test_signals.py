@@ -6,6 +6,7 @@ import time
 from tests.fakes.agent import Behaviour, ok
 from tests.fakes.bus import until
 from tests.fakes.worker_process import WorkerProcess
+from tests.fixtures.servers import PostgresServer
 from tests.fixtures.service import Service
 
 REGISTER = "Register the customer ACME"
@@ -95,3 +96,15 @@ async def test_a_worker_that_waits_for_its_servers_ends_at_a_signal(service: Ser
     await nobody.will_say("waiting")
 
     assert await nobody.stop() == 0
+
+
+async def test_a_worker_that_ends_while_postgresql_is_away_says_so_and_exits_0(
+    service: Service, postgres: PostgresServer
+) -> None:
+    worker = await service.worker().start()
+    await postgres.kill()
+    try:
+        assert await worker.stop() == 0
+    finally:
+        await postgres.start()
+    assert worker.says("the end could not be told")

@@ -46,10 +46,20 @@ def test_too_few_faults_tasks_or_too_many_calls_sent_again_break_the_run() -> No
     assert len(missed(few)) == 3
 
 
+def test_calls_cut_at_crash_points_are_told_and_do_not_count_to_the_bar() -> None:
+    cut = replace(GOOD, name="crash-points", injected={}, resent=3000)
+
+    assert missed(replace(GOOD, resent=200)) == []
+    bars = whole([replace(GOOD, resent=200), cut], is_full=True)
+    assert bars[2][1]
+    assert "0.67 % (≤ 1 %); with crash-points" in bars[2][0]
+    assert "5.33 %" in bars[2][0]
+
+
 def test_the_page_has_every_figure() -> None:
     page = as_page([GOOD], postgres="18.0")
 
-    assert "calls sent again: 300 of 30000, 1.00 % (≤ 1 %)" in page
+    assert "calls sent again: 1.00 % (≤ 1 %)" in page
     assert "| worker-killed | SIGKILL of a random worker" in page
     assert "PostgreSQL 18.0" in page
 
