@@ -187,6 +187,8 @@ async def test_a_position_beyond_the_end_is_a_gap(database: Database, options: B
     await positions.begin(database, cluster, {(options.topics.tasks, 0): Position(1000)})
     async with running_consumer(database, options) as consumer:
         await until(lambda: any("made anew" in p for p in consumer.state.problems))
+        assert not consumer.state.is_ready
+    assert await count(database, "outbox WHERE topic IS NOT NULL") == 1
 
 
 def damage_second_batch(log_file: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from orchestrator.agents.agent import CallRequest
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Delegate, Turn
 from orchestrator.domain.ids import TaskId
@@ -132,7 +133,8 @@ async def test_agent_that_does_not_listen_does_not_hold_the_cancel_up(
     database: Database, feed: Feed
 ) -> None:
     class Deaf(ScriptedCaller):
-        async def cancel(self, _request: object) -> bool:
+        async def cancel(self, request: CallRequest) -> bool:
+            await super().cancel(request)
             await asyncio.Event().wait()
             raise AssertionError("it never ends")
 
@@ -145,6 +147,7 @@ async def test_agent_that_does_not_listen_does_not_hold_the_cancel_up(
         await reaches(database, "t", "waiting")
         await feed.event("t", "cancel", to=worker)
         await reaches(database, "t", "cancelled", seconds=2)
+    assert caller.cancelled == {KEY: 1}
 
 
 async def test_pause_lets_calls_end_and_starts_nothing_more(database: Database, feed: Feed) -> None:

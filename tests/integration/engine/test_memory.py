@@ -3,7 +3,9 @@
 import asyncio
 import sys
 
+from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import WorkerId
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.engine.worker import PIECE
 from orchestrator.store import claims
 from orchestrator.store.claims import Deferred, Loaded
@@ -73,11 +75,20 @@ async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -
 
 async def test_a_task_larger_than_all_that_may_be_loaded_runs_alone(database: Database) -> None:
     await database.fetch(LARGE, 2, 2 * MIB)
-    planner = ScriptedPlanner(complete())
+    side_by_side: list[int] = []
+
+    async def counts(_: Snapshot) -> Turn:
+        side_by_side.append(len(worker._running._runners))
+        return Turn(decision=complete())
+
     async with running_worker(
-        database, planner=planner, caller=ScriptedCaller(), max_loaded_bytes=MIB
-    ):
+        database,
+        planner=ScriptedPlanner(counts),
+        caller=ScriptedCaller(),
+        max_loaded_bytes=MIB,
+    ) as worker:
         await all_reach(database, "completed", tasks=2)
+    assert set(side_by_side) == {1}
 
 
 async def test_a_task_counts_what_its_messages_and_steps_hold(

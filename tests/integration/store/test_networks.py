@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
@@ -20,6 +21,11 @@ from tests.fakes.bus import until
 STATEMENT_SECONDS = 0.5
 PATIENCE_SECONDS = STATEMENT_SECONDS + 2
 POOL = 3
+SLEEPS = "SELECT pg_sleep(0.4)"
+UNDER_WAY = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND query = $1
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +130,17 @@ async def test_who_is_cancelled_in_a_black_hole_ends_at_once(far: Far) -> None:
             await asking
 
 
-async def test_closing_ends_what_is_still_asked_as_an_outage_does(far: Far) -> None:
-    asked = asyncio.create_task(far.database.fetch_one("SELECT pg_sleep(0.4)"))
-    await asyncio.sleep(0.1)
+async def test_closing_ends_what_is_still_asked_as_an_outage_does(
+    far: Far, database_url: str
+) -> None:
+    near = await asyncpg.connect(database_url)
+
+    async def is_asked() -> bool:
+        return bool(await near.fetchval(UNDER_WAY, SLEEPS))
+
+    asked = asyncio.create_task(far.database.fetch_one(SLEEPS))
+    await until(is_asked, seconds=5, what="a statement under way")
+    await near.close()
     far.proxy.black_hole()
     await far.database.close()
     [answer] = await asyncio.gather(asked, return_exceptions=True)

@@ -246,9 +246,8 @@ def test_a_task_beyond_its_limits_fails(state: Snapshot, code: str) -> None:
 
 
 def test_a_task_that_is_too_old_fails() -> None:
-    answer = next_move(snapshot(WAITS), now=FOR_EVER, limits=LIMITS)
-    assert isinstance(answer, Finish)
-    assert isinstance(answer.outcome, Failed)
+    failed = Failed(reason=f"not done within {LIMITS.max_age}", code="limit")
+    assert next_move(snapshot(WAITS), now=FOR_EVER, limits=LIMITS) == Finish(outcome=failed)
 
 
 def test_what_the_last_step_within_the_limits_completed_is_completed() -> None:
