@@ -12,7 +12,7 @@ from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
 from tests.fakes.workers import Feed, all_reach, running_worker
 
-TASKS = 100
+TASKS = 200
 BLOCKS_SECONDS = 0.02
 
 
@@ -50,4 +50,4 @@ async def test_a_loop_that_is_busy_with_what_it_has_takes_in_no_more(
         database, planner=ScriptedPlanner(keeps_the_loop_busy), caller=ScriptedCaller()
     ) as worker:
         await all_reach(database, "completed", tasks=TASKS)
-    assert most <= 3 * PIECE  # one is done, one waits for its commit, one begins
+    assert most <= 5 * PIECE  # some wait for their commit
