@@ -220,6 +220,8 @@ def agent_errors(agent_id: str) -> Iterator[None]:
             retryable=False,
         ) from error
     except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
+        if (refused := _own_refusal(error)) is not None:
+            raise refused from error
         was_connected = not is_unconnected(error)
         raise AgentFailed(
             f"the connection to agent {agent_id!r} failed: {_text(error)}",
@@ -227,6 +229,13 @@ def agent_errors(agent_id: str) -> Iterator[None]:
             was_sent=was_connected,
             fault=Fault.FAILED if was_connected else Fault.UNAVAILABLE,
         ) from error
+
+
+def _own_refusal(error: BaseException | None) -> AgentFailed | None:
+    """The fence's word, which the libraries take for a connection that broke."""
+    while error is not None and not isinstance(error, AgentFailed):
+        error = error.__cause__
+    return error
 
 
 def is_unconnected(error: BaseException | None) -> bool:

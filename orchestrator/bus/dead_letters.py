@@ -22,6 +22,7 @@ TASK_ID = "dlq.task_id"
 FIRST_SEEN, FAILED_AT = "dlq.first_seen", "dlq.failed_at"
 GROUP, VERSION, REPLAYS = "dlq.consumer_group", "dlq.service_version", "dlq.replays"
 SHA256, LENGTH = "dlq.original.sha256", "dlq.original.length"
+KEY_SHA256, KEY_LENGTH = "dlq.original.key.sha256", "dlq.original.key.length"
 NEXT_OFFSET = "dlq.gap.next_offset"
 
 GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
@@ -32,6 +33,8 @@ MAX_ERROR_CHARACTERS = 1000
 MAX_HEADER_BYTES = 16 * 1024
 """Of all original headers together: beyond it they are left out, and a header says how many."""
 HEADERS_LEFT_OUT = "dlq.original.headers_left_out"
+MAX_KEY_BYTES = 16 * 1024
+"""Of the key of a letter that has to be cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,18 @@ def shortened(letter: DeadLetter, *, max_value_bytes: int) -> DeadLetter:
 def cut_headers(value: bytes) -> Headers:
     """What is told of a value of which only the beginning is kept."""
     return ((LENGTH, str(len(value))), (SHA256, hashlib.sha256(value).hexdigest()))
+
+
+def cut_key_headers(key: bytes) -> Headers:
+    """The same of a key."""
+    return ((KEY_LENGTH, str(len(key))), (KEY_SHA256, hashlib.sha256(key).hexdigest()))
+
+
+def without_originals(headers: Headers) -> Headers:
+    """The letter's own headers, and how many of its message's are not among them."""
+    own = tuple((n, v) for n, v in headers if not n.startswith(ORIGINAL_HEADER))
+    left_out = len(headers) - len(own)
+    return (*own, (HEADERS_LEFT_OUT, str(left_out))) if left_out else own
 
 
 def _optional(origin: Origin, failure: Failure) -> Headers:

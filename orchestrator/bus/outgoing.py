@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchestrator.bus.dead_letters import (
@@ -11,6 +11,7 @@ from orchestrator.bus.dead_letters import (
     GROUP,
     ID,
     LENGTH,
+    MAX_KEY_BYTES,
     PUBLISH_TOO_LARGE,
     REASON,
     REPLAYS,
@@ -18,6 +19,8 @@ from orchestrator.bus.dead_letters import (
     TASK_ID,
     VERSION,
     cut_headers,
+    cut_key_headers,
+    without_originals,
 )
 from orchestrator.bus.headers import Headers, first, headers_to_bytes
 from orchestrator.bus.messages import NAMESPACE
@@ -88,14 +91,22 @@ def _letter(row: Letter, options: BusOptions, *, max_bytes: int) -> Outgoing:
     if row.topic == options.topics.dead_letters:
         headers = (*headers, *_completed(row, options))
     whole = _outgoing(row.id, row.topic, key=row.key, value=row.value, headers=headers)
-    value = row.value or b""
-    if whole.size <= max_bytes or not value:
-        return whole
+    return whole if whole.size <= max_bytes else _cut(whole, headers, max_bytes=max_bytes)
+
+
+def _cut(whole: Outgoing, headers: Headers, *, max_bytes: int) -> Outgoing:
+    """Of a letter as much as Kafka takes: one that it refuses would hold up all that follow."""
+    key, value = whole.key, whole.value or b""
     if first(headers, LENGTH) is None:
         headers = (*headers, *cut_headers(value))
-    rest = _outgoing(row.id, row.topic, key=row.key, value=None, headers=headers)
+    if key is not None and len(key) > MAX_KEY_BYTES:
+        headers, key = (*headers, *cut_key_headers(key)), key[:MAX_KEY_BYTES]
+    rest = _outgoing(whole.row, whole.topic, key=key, value=None, headers=headers)
+    if rest.size > max_bytes:
+        headers = without_originals(headers)
+        rest = _outgoing(whole.row, whole.topic, key=key, value=None, headers=headers)
     kept = max(0, max_bytes - rest.size)
-    return _outgoing(row.id, row.topic, key=row.key, value=value[:kept], headers=headers)
+    return replace(rest, value=value[:kept])
 
 
 def _completed(row: Letter, options: BusOptions) -> Headers:

@@ -36,6 +36,8 @@ POLL_SECONDS = 1.0
 LEAD_SECONDS = 1.0
 """How often the lease is looked at; in between `is_alive` says whether it can be another's."""
 SMALLEST_BYTES = 16 * 1024
+TURN_SECONDS = 2.0
+"""For the round under way at a stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class Identity:
     worker: Callable[[], WorkerId]
     is_alive: Callable[[], bool]
     """False as soon as others may take this worker for dead: nothing is sent then."""
-    lease: timedelta = timedelta(seconds=15)
+    lease: timedelta = timedelta(seconds=8)
 
 
 class Relay:
@@ -61,6 +63,7 @@ class Relay:
         self._stopping = asyncio.Event()
         self._kafka = Outage("Kafka", during="publishing")
         self._postgres = Outage("PostgreSQL", during="publishing")
+        self._turns_end: asyncio.Timeout | None = None
         self._leads_until = 0.0
         self.is_leader = False
 
@@ -73,14 +76,17 @@ class Relay:
         self._wake.set()
 
     def stop(self) -> None:
+        """Lets the turn under way end soon: of one that is broken off, rows may go out again."""
         self._stopping.set()
+        if self._turns_end is not None:
+            self._turns_end.reschedule(asyncio.get_running_loop().time() + TURN_SECONDS)
 
     async def run(self, *, grace_seconds: float = 5.0) -> None:
         """Returns after `stop`, when what was there then is published or the grace is over."""
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
-                await self._turn()
+                await self._turn_until_stopped()
             await self._flush(grace_seconds)
         finally:
             await self._life.close()
@@ -108,6 +114,15 @@ class Relay:
         if shipped.errors:
             await self._failed(shipped)
         return len(done)
+
+    async def _turn_until_stopped(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._turns_end:
+                await self._turn()
+        except TimeoutError:
+            log.info("a round of the outbox was broken off")
+        finally:
+            self._turns_end = None
 
     async def _turn(self) -> None:
         try:
@@ -183,6 +198,8 @@ class Relay:
             raise shipped.errors[0]
 
     async def _flush(self, grace_seconds: float) -> None:
+        if not self._identity.is_alive():
+            return  # others may lead by now, and PostgreSQL does not answer
         try:
             async with asyncio.timeout(grace_seconds):
                 while await self.run_once():

@@ -8,6 +8,7 @@ from orchestrator.bus.dead_letters import (
     FIRST_SEEN,
     GAP,
     HEADERS_LEFT_OUT,
+    KEY_LENGTH,
     LENGTH,
     PUBLISH_TOO_LARGE,
     REPLAYS,
@@ -57,6 +58,8 @@ def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
         return None
     if first(letter.headers, LENGTH) is not None and not is_edited:
         return "the beginning of its message"
+    if first(letter.headers, KEY_LENGTH) is not None:
+        return "the beginning of its key"
     return "no headers" if first(letter.headers, HEADERS_LEFT_OUT) is not None else None
 
 

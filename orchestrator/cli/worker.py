@@ -21,8 +21,9 @@ from orchestrator.telemetry.logs import configure_logs, get_logger
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-AFTER_GRACE_SECONDS = 10.0
-"""What the last writes and the good-byes may take when the grace for calls is over."""
+AFTER_GRACE_SECONDS = 20.0
+"""What the last writes and the good-byes may take when the grace for calls is over: each has a
+deadline of its own, and together they have that many where PostgreSQL does not answer at all."""
 
 YOUNG_OBJECTS = 10_000
 """Made before the collector looks at them; the interpreter's 700 are less than one prompt's."""

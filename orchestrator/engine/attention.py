@@ -37,6 +37,8 @@ class Attention:
         self._is_idle = is_idle
         self._every_seconds = every.total_seconds()
         self._wake = asyncio.Event()
+        self._rung: frozenset[TaskKey] = frozenset()
+        """What the last look found."""
 
     def wake(self) -> None:
         """There may be such a message."""
@@ -62,5 +64,6 @@ class Attention:
             log.debug("inboxes wait for PostgreSQL", error=str(error))
             return
         self._ring(found)
-        if found:
-            self.wake()  # until each is read: one of them may just be loading
+        rung, self._rung = self._rung, frozenset(found)
+        if self._rung != rung:
+            self.wake()  # once more, for one of them may just be loading; some read it later

@@ -1,20 +1,29 @@
-"""What a runner saw, as steps of the journal and as the task's status (pure)."""
+"""What a runner saw, as steps of the journal and as the task's status; no I/O."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import micros
 from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.decision import Decision, Delegate, Turn
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.event import AGENT_RESULT
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
+from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.step import (
+    ATTEMPTS_SPENT,
+    AttemptFailed,
     BudgetSpent,
     CallFinished,
     Cancelled,
     Completed,
     Decided,
+    EventApplied,
     Failed,
 )
 from orchestrator.domain.task import TaskStatus
@@ -53,6 +62,33 @@ def _declared(call: Call, agent: Agent | None) -> Call:
 
 def budget_spent(error: OverBudget) -> BudgetSpent:
     return BudgetSpent(resource=error.resource, needed=error.needed, left=error.left)
+
+
+def model_failure(
+    error: ModelFailed, attempt: int, *, retry: RetryPolicy, now: datetime
+) -> AttemptFailed | Failed:
+    """Another try of the turn, or the task's end where there is none left."""
+    retry_at = None
+    if error.retryable:
+        retry_at = retry.next_attempt_at(
+            attempt,
+            now=now,
+            retry_after_seconds=error.retry_after_seconds,
+            is_limited=error.fault is Fault.LIMITED,
+            random=random.random,
+        )
+    if retry_at is None:
+        code = ATTEMPTS_SPENT if error.retryable else "model"
+        return Failed(code=code, reason=f"the model failed: {error}")
+    return AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at)
+
+
+def came_second(body: CallFinished) -> EventApplied:
+    """A result of a call that has one: kept, and nothing changes."""
+    payload: JsonObject = {"status": body.status.value, "output": body.output}
+    if body.error is not None:
+        payload["error_message"] = body.error
+    return EventApplied(event_type=AGENT_RESULT, payload=payload, step=body.step, call=body.call)
 
 
 def turn_change(turn: Turn) -> JsonObject | None:

@@ -47,6 +47,8 @@ class Membership:
         self._compare = compare
         self._held = held
         self._id: WorkerId | None = None
+        self._is_registering = False
+        """It asked for a new life, and does not know whether it has one."""
 
     @property
     def id(self) -> WorkerId:
@@ -109,14 +111,19 @@ class Membership:
 
     async def _come_back(self) -> None:
         self._lease.drop()
-        if await self._store.has_namesake(self._options.worker_name, self.id):
+        # Where the answer got lost, the namesake may be this very worker.
+        if not self._is_registering and await self._store.has_namesake(
+            self._options.worker_name, self.id
+        ):
             raise NameTaken(
                 f"another worker runs under the name {self._options.worker_name!r}: "
                 "give each its own ORCHESTRATOR_WORKER_NAME"
             )
         log.warning("worker was given up by the others, it begins anew")
         sent = self._clock.seconds()
+        self._is_registering = True
         self._id = await self._store.register(self._options.worker_name)
+        self._is_registering = False
         await self._compare()
         self._lease.renew(sent)
 

@@ -8,7 +8,6 @@ clock of the task's end: what is under way is cut then.
 """
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,12 +16,11 @@ from orchestrator.domain.agent import Agent
 from orchestrator.domain.decision import Complete, Delegate, Fail, Turn, Wait
 from orchestrator.domain.errors import ModelFailed, NotNow
 from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT
-from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
-    AttemptFailed,
+    CallFinished,
     CallParked,
     CallStarted,
     Cancelled,
@@ -39,9 +37,11 @@ from orchestrator.engine.compensation import COMPENSATING, begun, undoing
 from orchestrator.engine.facts import (
     as_declared,
     budget_spent,
+    came_second,
     decided_by,
     ending,
     gave_up,
+    model_failure,
     not_made,
     rest_reason,
     turn_change,
@@ -243,19 +243,11 @@ class Runner:
                 return await self._end(Failed(reason=reason), first=decided)
 
     async def _model_failed(self, error: ModelFailed, attempt: int) -> TaskStatus | None:
-        retry_at = None
-        if error.retryable:
-            retry_at = self._tools.options.model_retry.next_attempt_at(
-                attempt,
-                now=self._tools.now(),
-                retry_after_seconds=error.retry_after_seconds,
-                is_limited=error.fault is Fault.LIMITED,
-                random=random.random,
-            )
-        if retry_at is None:
-            code = ATTEMPTS_SPENT if error.retryable else "model"
-            return await self._end(Failed(code=code, reason=f"the model failed: {error}"))
-        self._record.add(AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at))
+        retry, now = self._tools.options.model_retry, self._tools.now()
+        body = model_failure(error, attempt, retry=retry, now=now)
+        if isinstance(body, Failed):
+            return await self._end(body)
+        self._record.add(body)
         return None
 
     # Agents
@@ -295,7 +287,11 @@ class Runner:
             return
         if not outcome.was_sent and not was_made:
             self._made.discard(due.key)
-        if isinstance(outcome.body, CallParked):
+        if due.key in finished_calls(self._record.snapshot):
+            # Its answer came another way while this one was on its way: the first one counts.
+            if isinstance(outcome.body, CallFinished):
+                self._record.add(came_second(outcome.body))
+        elif isinstance(outcome.body, CallParked):
             self._park(replace(outcome.body, may_be_sent=self._may_be_sent(due)))
         else:
             self._record.add(outcome.body, change=outcome.change)

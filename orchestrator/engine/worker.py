@@ -111,7 +111,7 @@ class Worker:
             options,
             lease=self.lease,
             clock=self._clock,
-            compare=self.reconcile,
+            compare=self._come_back,
             held=lambda: (self.running, self._spare()),
         )
         self._maintenance = Maintenance(store, options)
@@ -249,7 +249,8 @@ class Worker:
             max_claims=self._options.shared_claims,
             weights=self._options.tenant_weights,
         )
-        self._left_some = len(claimed) == limit
+        # Ingest may have filled the places meanwhile.
+        self._left_some = len(claimed) == limit or self._free() == 0
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
             self._running.start(claimed)
@@ -268,6 +269,7 @@ class Worker:
             log.warning("a task that made no step with other workers is tried again, undisturbed")
             self._tried = suspects[0].key
             self._tried_until = self._clock.seconds() + UNDISTURBED_SECONDS
+            asyncio.get_running_loop().call_later(UNDISTURBED_SECONDS, self.wake)
             self._running.start(suspects)
         return bool(suspects)
 
@@ -284,6 +286,11 @@ class Worker:
         if left := owned & unsettled:
             await self._store.release(self.id, list(left), delay=timedelta())
         self._running.settle(unsettled)
+
+    async def _come_back(self) -> None:
+        """After a silence: nothing was claimed for as long."""
+        await self.reconcile()
+        self.wake()
 
     async def _write(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         with metrics.JOURNAL_SECONDS.time():

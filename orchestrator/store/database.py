@@ -125,18 +125,30 @@ async def _keep(_: object) -> None:
 
 def with_reserve(options: DatabaseOptions) -> Database:
     """A database with a connection set aside for what must not wait."""
-    return Database(options, reserve=Database(replace(options, pool_size=1)))
+    outage = _outage()
+    reserve = Database(replace(options, pool_size=1), outage=outage)
+    return Database(options, reserve=reserve, outage=outage)
+
+
+def _outage() -> Outage:
+    return Outage("PostgreSQL", during="statements")
 
 
 class Database:
     """A pool of connections; each method is one statement in a transaction of its own."""
 
-    def __init__(self, options: DatabaseOptions, *, reserve: Database | None = None) -> None:
-        """`reserve` is opened and closed with it."""
+    def __init__(
+        self,
+        options: DatabaseOptions,
+        *,
+        reserve: Database | None = None,
+        outage: Outage | None = None,
+    ) -> None:
+        """`reserve` is opened and closed with it; `outage` is told by all who share it once."""
         self._options = options
         self._reserve = reserve
         self._pool: asyncpg.Pool[Row] | None = None
-        self._outage = Outage("PostgreSQL", during="statements")
+        self._outage = outage or _outage()
 
     @property
     def reserve(self) -> Database:
@@ -217,7 +229,8 @@ class Database:
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[PoolConnectionProxy[Row]]:
         pool = self._pool  # it may be closed while a statement is under way
-        assert pool is not None, "open() comes first"
+        if pool is None:
+            raise StoreUnavailable("PostgreSQL: not connected")
         connection = await pool.acquire()
         try:
             yield connection

@@ -108,3 +108,18 @@ async def test_a_worker_that_ends_while_postgresql_is_away_says_so_and_exits_0(
     finally:
         await postgres.start()
     assert worker.says("the end could not be told")
+
+
+async def test_a_worker_that_ends_while_postgresql_does_not_answer_exits_0_in_time(
+    service: Service, postgres: PostgresServer
+) -> None:
+    crm = await service.agent("crm", needs=["name"], adds=CUSTOMER)
+    crm.will(Behaviour(kind="hang"))
+    worker = await service.worker(grace_seconds=2).start()
+    await service.observer.task("under-way", REGISTER, "customer_id")
+    await crm.wait_for_sends(1)
+    postgres.freeze()
+    try:
+        assert await worker.stop() == 0
+    finally:
+        postgres.thaw()

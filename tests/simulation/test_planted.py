@@ -11,7 +11,7 @@ from tests.model.tables import TaskRow
 from tests.simulation.run import Plan, simulate
 from tests.simulation.weather import STORM
 
-SEEDS = range(1, 9)
+SEEDS = range(1, 41)
 
 
 class Unfenced(ModelStore):
@@ -29,7 +29,7 @@ class SleepsThrough(ModelStore):
 
 
 def seen(word: str, *, store: type[ModelStore] = ModelStore) -> bool:
-    """Whether one of a few seeds breaks a promise in these words."""
+    """Whether one of the seeds breaks a promise in these words."""
     return any(
         word in violation
         for seed in SEEDS

@@ -48,7 +48,7 @@ async def test_call_is_not_sent_when_the_lease_ends_between_the_connection_and_t
     async with running_agent() as peer, agent_http_client(may_send=lambda: next(looks)) as client:
         request = call_request(agent=replace(CRM, endpoint=peer.url))
         result = await HttpCaller(client, environ={}).call(request)
-    assert result.retryable
+    assert (result.retryable, result.was_sent) == (True, False)
     assert not peer.received
 
 

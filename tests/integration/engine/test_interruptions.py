@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,9 @@ from orchestrator.domain.decision import Delegate, Turn
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Cancelled, Failed, StepBody
-from orchestrator.store import operations
-from orchestrator.store.database import Database
+from orchestrator.store import claims, operations
+from orchestrator.store.database import Database, Row
+from orchestrator.store.journal import JOURNAL
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import (
     ACCEPTED,
@@ -27,6 +30,7 @@ from tests.fakes.scripted_caller import (
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
+    Stalling,
     bodies,
     cancel,
     context_of,
@@ -205,6 +209,44 @@ async def test_result_by_event_ends_the_call_that_is_under_way_and_no_other(
     found = (await context_of(database, "t"))["collected_data"]
     assert found == {"customer_id": "by-event", "invoice_id": "i-1"}
     assert caller.sends == {KEY: 1, "t/2/2": 1}
+
+
+class WritesLate(Stalling):
+    """Once a runner has read its messages, nothing is written until `go_on`."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, only=JOURNAL)
+        self.has_read = asyncio.Event()
+
+    async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        rows = await super().fetch(sql, *args)
+        if sql == claims.UNREAD:
+            self.stall()
+            self.has_read.set()
+        return rows
+
+
+async def test_an_answer_that_comes_second_is_kept_and_changes_nothing(
+    database: Database, feed: Feed
+) -> None:
+    gate = Gate(success(customer_id="by-agent"))
+    planner = ScriptedPlanner(delegate("crm"), complete())
+    answer = {"status": "success", "output": {"customer_id": "by-event"}}
+    late = WritesLate(database)
+    await late.open()
+    async with running_worker(late, planner=planner, caller=ScriptedCaller(crm=gate)) as worker:
+        await feed.task("t", to=worker)
+        await gate.entered.wait()
+        await feed.event("t", "agent_result", step=2, call=1, payload=answer, to=worker)
+        await late.has_read.wait()
+        gate.opened.set()
+        await until(lambda: worker._journal.backlog > 0, seconds=5)
+        late.go_on()
+        await reaches(database, "t", "completed")
+    await late.close()
+    assert (await context_of(database, "t"))["collected_data"] == {"customer_id": "by-event"}
+    assert results(await bodies(database, "t")) == [(1, CallStatus.SUCCESS)]
+    assert "event" in await kinds(database, "t")
 
 
 async def test_data_waits_until_the_calls_are_back(database: Database, feed: Feed) -> None:

@@ -68,6 +68,23 @@ def test_a_row_becomes_one_message_on_its_topic() -> None:
     assert (message.row, message.topic) == (5, "task-updates")
 
 
+def test_of_a_letter_with_a_huge_key_and_huge_headers_goes_out_what_kafka_takes() -> None:
+    letter = Letter(
+        id=1,
+        topic="dead-letters",
+        key=b"k" * 50_000,
+        value=b"",
+        headers=(("dlq.reason", "schema"), ("dlq.original.header.a", "x" * 50_000)),
+    )
+    (sent,) = encode(letter, OPTIONS, max_bytes=30_000)
+    told = headers(sent)
+    assert sent.size <= 30_000
+    assert sent.key == b"k" * 16_384
+    assert told["dlq.original.key.length"] == b"50000"
+    assert told["dlq.original.headers_left_out"] == b"1"
+    assert told["dlq.reason"] == b"schema"
+
+
 def test_an_update_that_is_too_large_becomes_a_stub_and_a_letter() -> None:
     stub, letter = encode(update(body={"text": "x" * 5000}), OPTIONS, max_bytes=3000)
     assert json.loads(stub.value or b"")["step"] is None

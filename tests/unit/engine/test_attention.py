@@ -41,12 +41,20 @@ async def attending(
     await asyncio.wait([loop])
 
 
-async def test_it_looks_when_told_and_again_until_everything_is_read() -> None:
-    inboxes = Inboxes([TaskKey(7)], [TaskKey(7)])
+async def test_it_looks_when_told_and_once_more_after_something_new() -> None:
+    inboxes = Inboxes([TaskKey(7)], [TaskKey(7), TaskKey(8)], [TaskKey(8)], [])
     async with attending(inboxes, every=NEVER) as attention:
         attention.wake()
-        await until(lambda: inboxes.looks == 3, seconds=5)
-    assert inboxes.rung == [7, 7]
+        await until(lambda: inboxes.looks == 5, seconds=5)
+    assert inboxes.rung == [7, 7, 8, 8]
+
+
+async def test_a_message_that_is_read_later_is_not_looked_for_all_the_time() -> None:
+    inboxes = Inboxes(*[[TaskKey(7)]] * 50)
+    async with attending(inboxes, every=timedelta(seconds=0.5)) as attention:
+        attention.wake()
+        await until(lambda: inboxes.looks >= 4, seconds=5)
+        assert inboxes.looks == 4
 
 
 async def test_it_looks_now_and_then_for_a_notice_may_be_lost() -> None:
