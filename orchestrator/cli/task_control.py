@@ -5,7 +5,7 @@ Named tasks are told at once; those that a filter finds are counted first, and t
 
 import getpass
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -44,43 +44,27 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many a
 DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming", TOP_UP: "topping up"}
 
 
-def cancel(
-    ids: Ids = None,
-    *,
-    filters: Filters = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """End tasks that are not over, within a second, also during a call."""
-    _command(CANCEL, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+def _verb(event_type: str, meaning: str) -> Callable[..., None]:
+    """A command that tells tasks this, and nothing more."""
+
+    def command(
+        ids: Ids = None,
+        *,
+        filters: Filters = None,
+        reason: Reason = "",
+        by: By = None,
+        yes: Yes = False,
+        as_json: AsJson = False,
+    ) -> None:
+        _command(event_type, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+
+    command.__doc__ = meaning
+    return command
 
 
-def pause(
-    ids: Ids = None,
-    *,
-    filters: Filters = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let tasks rest until they are resumed; calls that are under way come to their end."""
-    _command(PAUSE, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
-
-
-def resume(
-    ids: Ids = None,
-    *,
-    filters: Filters = None,
-    reason: Reason = "",
-    by: By = None,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let paused tasks go on where they were."""
-    _command(RESUME, selection(ids, filters), _said(by, reason), yes=yes, as_json=as_json)
+cancel = _verb(CANCEL, "End tasks that are not over, within a second, also during a call.")
+pause = _verb(PAUSE, "Let tasks rest until they are resumed; calls under way come to their end.")
+resume = _verb(RESUME, "Let paused tasks go on where they were.")
 
 
 def top_up(  # noqa: PLR0913 # sizes: each is an option of the command line

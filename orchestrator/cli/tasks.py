@@ -139,9 +139,9 @@ def watch(
         raise typer.Exit(1)
 
 
-app.command()(task_control.cancel)
-app.command()(task_control.pause)
-app.command()(task_control.resume)
+app.command("cancel")(task_control.cancel)
+app.command("pause")(task_control.pause)
+app.command("resume")(task_control.resume)
 app.command()(task_control.resolve)
 app.command("top-up")(task_control.top_up)
 app.command()(task_travel.history)
