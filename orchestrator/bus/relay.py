@@ -33,7 +33,10 @@ log = get_logger(__name__)
 ROLE = "relay"
 ROWS = 500
 POLL_SECONDS = 1.0
-LEAD_SECONDS = 1.0
+MAX_PATIENCE = 4
+"""Polls between two looks of the leader, where several found nothing and nobody gave notice."""
+FOLLOWER_PATIENCE = 2
+LEAD_SECONDS = 4.0
 """How often the lease is looked at; in between `is_alive` says whether it can be another's."""
 SMALLEST_BYTES = 16 * 1024
 TURN_SECONDS = 2.0
@@ -65,6 +68,7 @@ class Relay:
         self._postgres = Outage("PostgreSQL", during="publishing")
         self._turns_end: asyncio.Timeout | None = None
         self._leads_until = 0.0
+        self._empty_looks = 0
         self.is_leader = False
 
     @property
@@ -135,11 +139,14 @@ class Relay:
             self._postgres.is_over()
             if published:
                 self._kafka.is_over()
+                self._empty_looks = 0
             else:
+                self._empty_looks += 1
                 await self._idle()
 
     async def _idle(self) -> None:
-        seconds = POLL_SECONDS * random.uniform(0.5, 1.0)
+        patience = MAX_PATIENCE if self.is_leader else FOLLOWER_PATIENCE
+        seconds = POLL_SECONDS * min(self._empty_looks, patience) * random.uniform(0.5, 1.0)
         if not self.is_leader:
             # Whoever does not lead is woken as often as the leader, and has nothing to do.
             await rest(seconds, until=self._stopping)

@@ -7,6 +7,7 @@ lease's time, and a look that was long under way does nothing.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.store import UpkeepStore
 from orchestrator.telemetry.logs import get_logger
+
+FORGETS_EVERY = 4
+"""Looks: the list of workers is for people, and nobody waits for it."""
 
 log = get_logger(__name__)
 
@@ -42,10 +46,12 @@ class Rescue:
     async def run(self) -> None:
         """Looks until cancelled, an eighth of a lease apart: a take-over takes so much longer."""
         interval = self._options.lease.total_seconds() / 8
-        while True:
+        for number in itertools.count():
             await asyncio.sleep(interval * random.uniform(0.8, 1.2))
             try:
                 await self.run_once()
+                if number % FORGETS_EVERY == 0:
+                    await self.forget()
             except StoreUnavailable as error:
                 log.debug("dead workers can't be looked for", error=str(error))
 
@@ -59,6 +65,13 @@ class Rescue:
         if freed:
             log.warning("tasks of silent workers are runnable again", tasks=freed)
             self._freed()
+        return freed
+
+    async def forget(self) -> None:
+        """Removes who is dead from the list of workers."""
+        options = self._options
+        if not self._lease.is_steady(options.lease):
+            return
+        until = self._clock.now() + options.lease / 4
         for name in await self._store.forget_dead(lease=options.lease, until=until):
             log.warning("worker is gone", worker=name)
-        return freed

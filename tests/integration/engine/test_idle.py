@@ -13,8 +13,8 @@ from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner
 from tests.fakes.workers import running_worker
 
-A_MINUTE = 250
-"""Statements of a worker with the default lease and poll; half are looks for dead workers."""
+A_MINUTE = 220
+"""Statements of a worker with a lease of 10 s; a third are looks for dead workers."""
 
 
 class Counting(Database):

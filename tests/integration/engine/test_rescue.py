@@ -47,6 +47,7 @@ async def watch(database: Database, feed: Feed) -> Watch:
 
 async def test_tasks_of_a_dead_worker_are_runnable_again(database: Database, watch: Watch) -> None:
     assert await watch.rescue.run_once() == 1
+    await watch.rescue.forget()
 
     row = await task_row(database, "t")
     assert (row["status"], row["owner"], row["epoch"]) == ("ready", None, 5)
