@@ -6,7 +6,7 @@ import sys
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.engine.worker import PIECE
+from orchestrator.engine.claimer import PIECE
 from orchestrator.store import claims
 from orchestrator.store.claims import Deferred, Loaded
 from orchestrator.store.database import Database

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.engine.worker import PIECE
+from orchestrator.engine.claimer import PIECE
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
