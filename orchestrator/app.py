@@ -234,7 +234,7 @@ async def _wire(
     )
     consumer = Consumer(
         database,
-        replace(options.bus, max_claims=options.engine.shared_claims),
+        replace(options.bus, shared_claims=options.engine.shared_claims),
         engine=IntakeEngine(
             worker=lambda: worker.id,
             room=worker.room,

@@ -95,7 +95,7 @@ class Ingest:
             worker=self._engine.worker(),
             room=max(0, self._engine.room()),
             expected_for=self._options.expected_for,
-            max_claims=self._options.max_claims,
+            shared_claims=self._options.shared_claims,
         )
         metrics.INGEST_SECONDS.observe(time.monotonic() - started)
         _count(batch, result.moved)

@@ -102,8 +102,8 @@ class BusOptions:
 
     expected_for: timedelta = timedelta(hours=24)
     """How long an event waits for its task's own message."""
-    max_claims: int = 5
-    """A task claimed more often without a step is not claimed any more."""
+    shared_claims: int = 5
+    """A task claimed so often without a step is a suspect, which is not claimed here any more."""
 
     session_timeout_seconds: float = 10.0
     request_timeout_seconds: float = 15.0

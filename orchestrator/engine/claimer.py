@@ -122,7 +122,7 @@ class Claimer:
         claimed = await self._store.claim(
             self._worker(),
             limit=limit,
-            max_claims=self._options.shared_claims,
+            shared_claims=self._options.shared_claims,
             weights=self._options.tenant_weights,
         )
         # Ingest may have filled the places meanwhile.

@@ -23,7 +23,7 @@ class TaskStore(Protocol):
     async def wake_due(self) -> timedelta | None: ...
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
+        self, worker: WorkerId, *, limit: int, shared_claims: int, weights: Mapping[str, float]
     ) -> list[Claimed]: ...
 
     async def claim_suspect(

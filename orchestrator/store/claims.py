@@ -263,16 +263,17 @@ async def claim(
     worker: WorkerId,
     *,
     limit: int,
-    max_claims: int,
+    shared_claims: int,
     weights: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Claimed]:
     """Takes up to `limit` ready tasks; perhaps fewer than there are, where tenants take turns.
 
     Tenants in turn, by their `weights` (1 where none is given); of a tenant's tasks by due time,
-    with a head start for the more urgent.
+    with a head start for the more urgent. A task that was claimed `shared_claims` times without a
+    step is a suspect, and not among them.
     """
     rows = await database.fetch(
-        CLAIM, worker, limit, max_claims, list(weights), list(map(float, weights.values()))
+        CLAIM, worker, limit, shared_claims, list(weights), list(map(float, weights.values()))
     )
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 

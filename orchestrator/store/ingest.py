@@ -302,7 +302,7 @@ async def ingest(
     worker: WorkerId,
     room: int,
     expected_for: timedelta,
-    max_claims: int,
+    shared_claims: int,
 ) -> Ingested:
     """Writes a batch; claims up to `room` of its tasks for `worker` in the same statement.
 
@@ -329,7 +329,7 @@ async def ingest(
         room,
         expected_for,
         worker,
-        max_claims,
+        shared_claims,
         [m.task_id for m in batch.messages if isinstance(m, NewEvent) and m.event_type in URGENT],
     )
     return Ingested(

@@ -29,10 +29,10 @@ class PostgresStore:
         return await claims.wake_due(self._database)
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
+        self, worker: WorkerId, *, limit: int, shared_claims: int, weights: Mapping[str, float]
     ) -> list[Claimed]:
         return await claims.claim(
-            self._database, worker, limit=limit, max_claims=max_claims, weights=weights
+            self._database, worker, limit=limit, shared_claims=shared_claims, weights=weights
         )
 
     async def claim_suspect(

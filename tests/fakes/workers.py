@@ -90,7 +90,7 @@ class Feed:
             worker=to.id if to else NOBODY,
             room=to.room() if to else 0,
             expected_for=timedelta(hours=1),
-            max_claims=5,
+            shared_claims=5,
         )
         self.offset += len(messages)
         if to is not None:

@@ -22,7 +22,7 @@ class Taker:
     worker: WorkerId
     room: int
     expected_for: timedelta
-    max_claims: int
+    shared_claims: int
 
 
 class ModelIntake:
@@ -106,7 +106,7 @@ class ModelIntake:
             if row.status is TaskStatus.WAITING:
                 row.reason = None
             row.run_at = now
-            if has_room and row.claims < taker.max_claims:
+            if has_room and row.claims < taker.shared_claims:
                 reason = row.reason
                 row.owned_by(taker.worker, now)
                 row.reason = reason

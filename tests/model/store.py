@@ -43,9 +43,9 @@ class ModelStore:
                 times.append(row.run_at)
         return min(times) - now if times else None
 
-    def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]:
+    def claim(self, worker: WorkerId, *, limit: int, shared_claims: int) -> list[Claimed]:
         """Tenants take turns; whose is the first one, PostgreSQL draws by lot."""
-        runnable = [row for row in self.tables.tasks.values() if self.may_claim(row, max_claims)]
+        runnable = [row for row in self.tables.tasks.values() if self.may_claim(row, shared_claims)]
         return self.take(worker, [row.id for row in _in_turn(runnable)[:limit]])
 
     def claim_suspect(

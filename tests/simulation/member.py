@@ -179,5 +179,5 @@ class Member:
             worker=self.worker.id,
             room=self.worker.room(),
             expected_for=timedelta(hours=1),
-            max_claims=self._scene.options.max_claims,
+            shared_claims=self._scene.options.shared_claims,
         )

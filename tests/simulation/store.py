@@ -30,12 +30,12 @@ class SimulatedStore:
         return await self._world.ask(self._process, "wake due", self._model.wake_due)
 
     async def claim(
-        self, worker: WorkerId, *, limit: int, max_claims: int, weights: Mapping[str, float]
+        self, worker: WorkerId, *, limit: int, shared_claims: int, weights: Mapping[str, float]
     ) -> list[Claimed]:
         return await self._world.ask(
             self._process,
             f"claim {limit}",
-            lambda: self._model.claim(worker, limit=limit, max_claims=max_claims),
+            lambda: self._model.claim(worker, limit=limit, shared_claims=shared_claims),
         )
 
     async def claim_suspect(

@@ -31,8 +31,8 @@ class KillsAfterClaims(ModelStore):
     died: asyncio.Event
     kills = 0
 
-    def claim(self, worker: WorkerId, *, limit: int, max_claims: int) -> list[Claimed]:
-        claimed = super().claim(worker, limit=limit, max_claims=max_claims)
+    def claim(self, worker: WorkerId, *, limit: int, shared_claims: int) -> list[Claimed]:
+        claimed = super().claim(worker, limit=limit, shared_claims=shared_claims)
         self._strike("claimed", is_there=bool(claimed))
         return claimed
 
@@ -76,7 +76,7 @@ class Repeated(Simulation):
 
     def _queue_all(self) -> None:
         """Into the queue, and to nobody yet."""
-        taker = Taker(worker=WorkerId(0), room=0, expected_for=timedelta(hours=1), max_claims=5)
+        taker = Taker(worker=WorkerId(0), room=0, expected_for=timedelta(hours=1), shared_claims=5)
         for partition, messages in enumerate(self.scene.partitions):
             advance = Advance(
                 topic="tasks", partition=partition, expected=0, next_offset=len(messages)

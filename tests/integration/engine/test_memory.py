@@ -105,7 +105,7 @@ async def test_a_task_counts_what_its_messages_and_steps_hold(
 
 async def test_a_load_takes_what_fits_and_defers_the_rest(database: Database) -> None:
     await database.fetch(LARGE, 5, 1000)
-    mine = await claims.claim(database, WorkerId(1), limit=5, max_claims=5)
+    mine = await claims.claim(database, WorkerId(1), limit=5, shared_claims=5)
     keys = sorted(task.key for task in mine)
     found = await claims.load(database, WorkerId(1), keys, max_bytes=1500)
     loaded = [t.snapshot.task.key for t in found if isinstance(t, Loaded)]

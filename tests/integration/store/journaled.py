@@ -43,7 +43,7 @@ class Journal:
             worker=self._worker,
             room=room,
             expected_for=timedelta(hours=1),
-            max_claims=5,
+            shared_claims=5,
         )
         return done.claimed
 

@@ -51,7 +51,9 @@ async def take(
     database: Database, worker: WorkerId, *, limit: int, weights: Mapping[str, float] | None = None
 ) -> list[Any]:
     """The rows of one claim."""
-    claimed = await claims.claim(database, worker, limit=limit, max_claims=5, weights=weights or {})
+    claimed = await claims.claim(
+        database, worker, limit=limit, shared_claims=5, weights=weights or {}
+    )
     keys = [task.key for task in claimed]
     return list(await database.fetch("SELECT * FROM tasks WHERE id = ANY($1::bigint[])", keys))
 
@@ -156,7 +158,7 @@ async def test_what_is_given_back_with_a_delay_waits_for_it(
     database: Database, worker: WorkerId
 ) -> None:
     await put(database, "t")
-    task = await claims.claim(database, worker, limit=1, max_claims=5, weights={})
+    task = await claims.claim(database, worker, limit=1, shared_claims=5, weights={})
     await claims.release(database, worker, task, delay=timedelta(seconds=30))
     (row,) = await database.fetch("SELECT * FROM tasks")
     assert (row["status"], row["owner"], row["claims"]) == ("waiting", None, 1)

@@ -29,7 +29,7 @@ def event(task: Claimed, *, seq: int) -> Entry:
 async def test_a_step_that_follows_one_that_is_not_there_is_refused(database: Database) -> None:
     await Feed(database).task("t")
     worker = await workers.register(database, "w")
-    (task,) = await claims.claim(database, worker, limit=1, max_claims=5)
+    (task,) = await claims.claim(database, worker, limit=1, shared_claims=5)
 
     refused = await journal(database, [event(task, seq=3)])
     taken = await journal(database, [event(task, seq=2)])

@@ -53,7 +53,7 @@ async def write(
         worker=worker,
         room=room,
         expected_for=timedelta(hours=1),
-        max_claims=5,
+        shared_claims=5,
     )
     for f in feeds:
         f.offset += ("tasks", f.partition) in done.moved

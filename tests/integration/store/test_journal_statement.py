@@ -40,9 +40,9 @@ async def feed(database: Database) -> Feed:
 
 
 async def claim(
-    database: Database, worker: WorkerId, *, limit: int = 1000, max_claims: int = 5
+    database: Database, worker: WorkerId, *, limit: int = 1000, shared_claims: int = 5
 ) -> list[Claimed]:
-    return await claims.claim(database, worker, limit=limit, max_claims=max_claims)
+    return await claims.claim(database, worker, limit=limit, shared_claims=shared_claims)
 
 
 async def names(database: Database, claimed: Sequence[Claimed]) -> list[str]:

@@ -117,7 +117,7 @@ async def test_this_release_goes_on_with_what_the_last_one_began(old: LastReleas
     assert woken["what"] == "ready"
 
     new = await workers.register(old.database, "new")
-    (claimed,) = await claims.claim(old.database, new, limit=10, max_claims=5)
+    (claimed,) = await claims.claim(old.database, new, limit=10, shared_claims=5)
     (loaded,) = await claims.load(old.database, new, [claimed.key])
 
     assert isinstance(loaded, claims.Loaded)

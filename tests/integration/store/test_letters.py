@@ -46,7 +46,7 @@ async def test_a_task_that_was_sent_back_to_work_says_how_often(database: Databa
     await Feed(database).task("t")
     for replays in ("0", "1"):
         for _ in range(2):
-            (claimed,) = await claims.claim(database, WorkerId(7), limit=1, max_claims=5)
+            (claimed,) = await claims.claim(database, WorkerId(7), limit=1, shared_claims=5)
             await claims.release(database, WorkerId(7), [claimed], delay=timedelta())
         assert await upkeep.quarantine(database, max_claims=2, dead_letters="dead") == 1
         assert (await letter_headers(database))["dlq.replays"] == replays

@@ -42,7 +42,7 @@ async def other(database_url: str) -> AsyncIterator[Any]:
 async def running_task(database: Database, worker_name: str = "w") -> tuple[WorkerId, Claimed]:
     await Feed(database).task("t")
     worker = await workers.register(database, worker_name)
-    (task,) = await claims.claim(database, worker, limit=1, max_claims=5)
+    (task,) = await claims.claim(database, worker, limit=1, shared_claims=5)
     return worker, task
 
 
@@ -143,7 +143,7 @@ async def test_looks_for_the_dead_and_writes_of_the_living_make_no_deadlock(
     async def churn(name: str) -> None:
         for _ in range(6):
             worker = await workers.register(database, name)
-            mine = await claims.claim(database, worker, limit=30, max_claims=1000)
+            mine = await claims.claim(database, worker, limit=30, shared_claims=1000)
             await journal(database, [rest(t, seen=-1) for t in reversed(mine)])
             await claims.reap(database, lease=NO_LEASE, until=LATER)
             await claims.release(database, worker, mine[::-1], delay=None)

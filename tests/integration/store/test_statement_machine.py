@@ -109,14 +109,14 @@ class Statements(RuleBasedStateMachine):
                 worker=mine[0],  # type: ignore[arg-type]
                 room=room,
                 expected_for=2 * LEASE,
-                max_claims=MAX_CLAIMS,
+                shared_claims=MAX_CLAIMS,
             )
         )
         taker = Taker(
             worker=mine[1],  # type: ignore[arg-type]
             room=room,
             expected_for=2 * LEASE,
-            max_claims=MAX_CLAIMS,
+            shared_claims=MAX_CLAIMS,
         )
         model = both.intake.ingest(batch, taker)
         assert (real.moved, real.left_ready) == (model.moved, model.left_ready)
@@ -151,7 +151,9 @@ class Statements(RuleBasedStateMachine):
             return
         real_worker, model_worker = both.workers[name]
         may = [r for r in both.tables.tasks.values() if both.model.may_claim(r, MAX_CLAIMS)]
-        real = both.do(claims.claim(self.database, real_worker, limit=limit, max_claims=MAX_CLAIMS))
+        real = both.do(
+            claims.claim(self.database, real_worker, limit=limit, shared_claims=MAX_CLAIMS)
+        )
         assert len(real) == min(limit, len(may))
         chosen = both.task_ids([c.key for c in real])
         assert set(chosen.values()) <= {r.task_id for r in may}

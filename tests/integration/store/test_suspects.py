@@ -36,7 +36,7 @@ async def suspect(database: Database, worker: WorkerId) -> list[Claimed]:
 
 
 async def test_a_suspect_is_not_claimed_among_others(database: Database) -> None:
-    assert await claims.claim(database, FIRST, limit=9, max_claims=SHARED, weights={}) == []
+    assert await claims.claim(database, FIRST, limit=9, shared_claims=SHARED, weights={}) == []
 
 
 async def all_suspects(database: Database, worker: WorkerId) -> list[Claimed]:
