@@ -5,6 +5,7 @@ import time
 
 from chaos.arena import Arena
 from chaos.fault import Bar, Fault, Times
+from chaos.faults import servers
 
 READS_ON = "reads on after, s"
 AWAY_SECONDS, AWAY_SECONDS_SHORT = 30.0, 4.0
@@ -15,11 +16,8 @@ SELECT coalesce(max(extract(epoch FROM received_at))::float8, 0) AS at FROM inbo
 
 
 async def reads_on(arena: Arena, since: float) -> None:
-    """Measures how long after `since` (wall clock) the next message was taken in."""
-    async with asyncio.timeout(120):
-        while (at := (await arena.rows_soon(RECEIVED))[0]["at"]) < since:
-            await asyncio.sleep(0.1)
-    arena.measured[READS_ON].append(max(0.0, at - since))
+    """Measures when the next message was taken in."""
+    await servers.goes_on(arena, READS_ON, RECEIVED, since=since)
 
 
 async def crash(arena: Arena) -> None:
@@ -29,12 +27,7 @@ async def crash(arena: Arena) -> None:
 
 
 async def freeze(arena: Arena) -> None:
-    arena.kafka.freeze()
-    await asyncio.sleep(
-        arena.dice.uniform(2, 4) if arena.size.is_short else arena.dice.uniform(5, 20)
-    )
-    arena.kafka.thaw()
-    await reads_on(arena, time.time())
+    await reads_on(arena, await servers.freeze(arena, arena.kafka))
 
 
 async def away(arena: Arena) -> None:
@@ -45,17 +38,7 @@ async def away(arena: Arena) -> None:
 
 
 async def late(arena: Arena) -> None:
-    """It starts after the workers, of which none may end for that."""
-    for worker in arena.fleet.healthy():
-        await arena.fleet.stop(worker)
-    await arena.kafka.kill()
-    workers = [await arena.fleet.launch(f"worker-{number}") for number in range(2)]
-    await asyncio.sleep(arena.dice.uniform(2, 5))
-    await arena.kafka.start()
-    since = time.time()
-    for worker in workers:
-        await arena.fleet.joined(worker)
-    await reads_on(arena, since)
+    await reads_on(arena, await servers.start_late(arena, arena.kafka))
 
 
 CRASHED = Fault(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from chaos.arena import Arena
 from chaos.fault import Bar, Fault, Times
+from chaos.faults import servers
 from chaos.faults.kafka import READS_ON, reads_on
 from chaos.faults.postgres import GOES_ON
 from chaos.proxy import LOOPBACK, Proxy, running_proxy
@@ -113,10 +114,7 @@ class Network:
 
 def _steps(*kinds: str) -> Callable[[Arena, float], Awaitable[None]]:
     async def goes_on(arena: Arena, since: float) -> None:
-        async with asyncio.timeout(90):
-            while (at := (await arena.rows_soon(STEPS, list(kinds)))[0]["at"]) < since:
-                await asyncio.sleep(0.05)
-        arena.measured[GOES_ON].append(max(0.0, at - since))
+        await servers.goes_on(arena, GOES_ON, STEPS, list(kinds), since=since)
 
     return goes_on
 

@@ -5,6 +5,7 @@ import time
 
 from chaos.arena import Arena
 from chaos.fault import Bar, Fault, Times
+from chaos.faults import servers
 
 GOES_ON = "goes on after, s"
 LINES = "log lines of a worker a second"
@@ -20,11 +21,8 @@ LATEST = "SELECT coalesce(max(extract(epoch FROM at))::float8, 0) AS at FROM ste
 
 
 async def goes_on(arena: Arena, since: float) -> None:
-    """Measures how long after `since` (wall clock) the next step was journaled."""
-    async with asyncio.timeout(60):
-        while (at := (await arena.rows_soon(LATEST))[0]["at"]) < since:
-            await asyncio.sleep(0.05)
-    arena.measured[GOES_ON].append(max(0.0, at - since))
+    """Measures when the next step was journaled."""
+    await servers.goes_on(arena, GOES_ON, LATEST, since=since)
 
 
 async def crash(arena: Arena) -> None:
@@ -56,26 +54,11 @@ async def away(arena: Arena) -> None:
 
 
 async def freeze(arena: Arena) -> None:
-    arena.postgres.freeze()
-    await asyncio.sleep(
-        arena.dice.uniform(2, 4) if arena.size.is_short else arena.dice.uniform(5, 20)
-    )
-    arena.postgres.thaw()
-    await goes_on(arena, time.time())
+    await goes_on(arena, await servers.freeze(arena, arena.postgres))
 
 
 async def late(arena: Arena) -> None:
-    """It starts after the workers, of which none may end for that."""
-    for worker in arena.fleet.healthy():
-        await arena.fleet.stop(worker)
-    await arena.postgres.stop()
-    workers = [await arena.fleet.launch(f"worker-{number}") for number in range(2)]
-    await asyncio.sleep(arena.dice.uniform(2, 5))
-    await arena.postgres.start()
-    since = time.time()
-    for worker in workers:
-        await arena.fleet.joined(worker)
-    await goes_on(arena, since)
+    await goes_on(arena, await servers.start_late(arena, arena.postgres))
 
 
 CRASHED = Fault(
