@@ -14,6 +14,17 @@ from tests.fakes.workers import Feed, reaches, running_worker, start_worker
 RARELY = timedelta(seconds=30)
 
 
+FLOOD = """
+WITH task AS (
+    INSERT INTO tasks (task_id, tenant, status, context, seq, context_seq)
+    SELECT gen_random_uuid(), 'loud', 'ready', '{"required_fields": []}', 1, 1
+    FROM generate_series(1, $1::int) RETURNING id
+)
+INSERT INTO steps (task, seq, kind, body, epoch)
+SELECT id, 1, 'accepted', '{"description": "t", "source": "tasks/0/0"}', 0 FROM task
+"""
+
+
 class Gate:
     """A turn that takes as long as the test wants it to."""
 
@@ -59,5 +70,23 @@ async def test_a_flood_of_one_tenant_leaves_the_others_latency_as_it_is(
         left = await database.fetch_one("SELECT count(*) n FROM tasks WHERE status = 'ready'")
         assert left is not None
         assert left["n"] > 500, "the flood was over before the others came"
+    finally:
+        await started.kill()
+
+
+async def test_200000_tasks_of_one_tenant_leave_the_others_latency_as_it_is(
+    database: Database, feed: Feed
+) -> None:
+    for _ in range(10):
+        await database.fetch(FLOOD, 20_000)
+    await database.fetch("ANALYZE tasks")
+    planner = ScriptedPlanner(slow(complete(), seconds=0.02))
+    started = await start_worker(database, planner=planner, caller=ScriptedCaller(), concurrency=10)
+    try:
+        await until(lambda: started.worker.running == 10, seconds=10)
+        for n in range(50):
+            await feed.task(f"quiet-{n}", tenant="quiet", to=started.worker)
+            row = await reaches(database, f"quiet-{n}", "completed", seconds=5)
+            assert row["finished_at"] - row["created_at"] < timedelta(seconds=1)
     finally:
         await started.kill()
