@@ -46,7 +46,11 @@ NOT_RUN: tuple[tuple[str, str], ...] = (
         "ours; leader and coordinator go and come with the broker, topics are deleted and made "
         "anew, logs trimmed and lost in tests/integration/bus/test_logs.py and test_faults.py",
     ),
-    ("PostgreSQL's disk full", "a file system of a chosen size needs root's rights"),
+    (
+        "PostgreSQL's disk full",
+        "a file system of a chosen size needs root's rights: with them, "
+        "tests/crash/test_full_disk.py",
+    ),
     (
         "deadlocks, serialization",
         "rows are locked in the order of ids: tests/integration/store/test_races.py",
