@@ -68,6 +68,8 @@ class Polling:
             KafkaUnavailable: this consumer is of no more use.
             InvalidSettings: Kafka does not allow reading.
         """
+        if not _fetches(self._consumer):
+            raise KafkaUnavailable("Kafka: the client fetches no more: the consumer is built anew")
         if self._alone:
             return await self._poll_alone(self._alone.pop(0))
         try:
@@ -165,3 +167,13 @@ class Polling:
             )
         records: Records = {} if poll.cancelled() else poll.result()
         return records
+
+
+def _fetches(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the client's own task lives that fetches messages.
+
+    Nobody is told of its end. What ends it is uvloop's RuntimeError for a connection that was
+    reset just before a write: no error of a network, to aiokafka.
+    """
+    task: asyncio.Task[None] = consumer._fetcher.error_future  # noqa: SLF001
+    return not task.done()

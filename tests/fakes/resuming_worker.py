@@ -36,7 +36,7 @@ async def main(url: str, tasks: int, max_loaded_bytes: int) -> None:
     async with running_worker(
         database, planner=Forgetful(), caller=ScriptedCaller(), max_loaded_bytes=max_loaded_bytes
     ):
-        await all_reach(database, "completed", tasks=tasks, seconds=120)
+        await all_reach(database, "completed", tasks=tasks, seconds=60 + tasks / 2)
     await database.close()
     sys.stdout.write(f"{peak() - before}\n")
 

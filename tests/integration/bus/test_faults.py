@@ -81,6 +81,24 @@ async def test_intake_goes_on_after_kafka_was_killed(
     assert await count(database, "steps") == 101
 
 
+async def test_a_consumer_whose_client_fetches_no_more_is_built_anew_at_once(
+    database: Database, options: BusOptions
+) -> None:
+    """As under uvloop, where a connection that is reset just before a write ends the client's task.
+
+    Left to the watch, it would take a minute.
+    """
+    async with running_consumer(database, options) as consumer:
+        await publish_tasks(options, ["first"])
+        await until(lambda: has_tasks(database, 1))
+        assert consumer._session is not None
+        fetcher = consumer._session._consumer._fetcher
+        for task in (fetcher.error_future, *fetcher._pending_tasks):
+            task.cancel()
+        await publish_tasks(options, [f"t{n}" for n in range(20)])
+        await until(lambda: has_tasks(database, 21), seconds=options.stalled_after_seconds / 3)
+
+
 async def test_a_worker_that_starts_before_kafka_waits_for_it(
     database: Database, options: BusOptions, kafka: KafkaServer
 ) -> None:
