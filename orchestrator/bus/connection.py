@@ -1,10 +1,12 @@
 """Options → aiokafka's arguments, and the one place where aiokafka's errors become ours."""
 
+import asyncio
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka import errors as kafka
 from aiokafka.conn import collect_hosts, create_conn
 
@@ -63,6 +65,22 @@ def security_arguments(security: Security) -> dict[str, Any]:
             "sasl_plain_password": security.sasl_password,
         }
     return arguments
+
+
+@asynccontextmanager
+async def answered_within(consumer: AIOKafkaConsumer, seconds: float) -> AsyncIterator[None]:
+    """For requests of ours. Raises TimeoutError, and gives the client's connections up with it.
+
+    aiokafka closes a connection that does not answer in its own, longer time. It would keep one of
+    which we lose patience first, and send each next request into the same silence.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        for connection in list(consumer._client._conns.values()):  # noqa: SLF001
+            connection.close()
+        raise
 
 
 CLIENT_ERRORS = (kafka.KafkaError, RuntimeError)

@@ -1,12 +1,11 @@
 """Where reading of a partition begins: PostgreSQL's position, checked against what Kafka has."""
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from orchestrator.bus.connection import kafka_errors
+from orchestrator.bus.connection import answered_within, kafka_errors
 from orchestrator.bus.gaps import Gap, find_gap
 from orchestrator.bus.topic_ids import topic_ids
 from orchestrator.store import positions
@@ -42,7 +41,7 @@ async def find_places(
     # moves meanwhile would seem to be beyond the end.
     known = await positions.read(database, cluster_id, wanted)
     with kafka_errors("ask for the partitions' offsets"):
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with answered_within(consumer, TIMEOUT_SECONDS):
             ids = await topic_ids(consumer, {p.topic for p in wanted})
             begins = await consumer.beginning_offsets(wanted)
             ends = await consumer.end_offsets(wanted)

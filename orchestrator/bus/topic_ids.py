@@ -3,7 +3,6 @@
 aiokafka speaks the metadata protocol only up to version 5; ids came with version 10, Kafka 2.8.
 """
 
-import asyncio
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
@@ -24,7 +23,7 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-from orchestrator.bus.connection import kafka_errors
+from orchestrator.bus.connection import answered_within, kafka_errors
 from orchestrator.domain.errors import KafkaUnavailable
 
 TIMEOUT_SECONDS = 5.0
@@ -135,7 +134,7 @@ async def ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> Known | No
     """
     client = consumer._client  # noqa: SLF001 - aiokafka offers no requests of one's own
     with kafka_errors("ask for the topics' ids"):
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with answered_within(consumer, TIMEOUT_SECONDS):
             try:
                 response = await client.send(client.get_random_node(), _MetadataRequest(topics))
             except NotImplementedError:

@@ -1,12 +1,11 @@
 """Lag, silence, and the watchdog: who stands still beside unread messages is built anew."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from orchestrator.bus.connection import CLIENT_ERRORS
+from orchestrator.bus.connection import CLIENT_ERRORS, answered_within
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.rebalance import Assignment
 from orchestrator.domain.errors import KafkaUnavailable
@@ -92,7 +91,7 @@ class Watch:
     async def _has_more(self) -> bool:
         positions = dict(self._assignment.positions)
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with answered_within(self._consumer, TIMEOUT_SECONDS):
                 ends = await self._consumer.end_offsets(list(positions))
         except (*CLIENT_ERRORS, TimeoutError):
             return False  # an absent broker is no stalled consumer

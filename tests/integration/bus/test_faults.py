@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from chaos.proxy import LOOPBACK, running_proxy
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.topics import cluster_id, create_topics
+from orchestrator.bus.topic_ids import topic_ids
+from orchestrator.bus.topics import cluster_id, create_topics, ensure_topics
+from orchestrator.domain.errors import KafkaUnavailable
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.store import positions
 from orchestrator.store.database import Database
@@ -273,3 +276,25 @@ async def test_stopping_ends_soon_while_kafka_is_away(
             kafka.freeze()
         else:
             await kafka.kill()
+
+
+async def test_a_half_open_connection_is_asked_once_and_then_given_up(
+    options: BusOptions, kafka: KafkaServer
+) -> None:
+    """Requests of ours end before the client's own would, which alone closes a connection."""
+    if not isinstance(kafka, LocalKafka) or kafka.detour is None:
+        pytest.skip("a Kafka that is not our own tells its clients its own address")
+    at, target = kafka.detour
+    await ensure_topics(options)
+    async with running_proxy(LOOPBACK, target, at=at) as proxy:
+        consumer = AIOKafkaConsumer(bootstrap_servers=proxy.address)
+        await consumer.start()
+        try:
+            assert await topic_ids(consumer, options.topics.inputs)
+            assert proxy.half_open() > 0
+            with pytest.raises(KafkaUnavailable):
+                await topic_ids(consumer, options.topics.inputs)
+
+            assert await topic_ids(consumer, options.topics.inputs)
+        finally:
+            await consumer.stop()
