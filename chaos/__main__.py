@@ -98,6 +98,7 @@ async def main(options: argparse.Namespace) -> int:
 def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace, *, version: str) -> int:
     earlier = [o for file in options.after or () for o in from_json(file.read_bytes())]
     # A class that was run again counts as it came out last.
+    again = {o.name for o in earlier} & {o.name for o in outcomes}
     outcomes = list({outcome.name: outcome for outcome in (*earlier, *outcomes)}.values())
     is_full = bool(options.after) or not (options.only or options.short)
     bars = whole(outcomes, is_full=is_full)
@@ -107,7 +108,7 @@ def _tell(outcomes: Sequence[Outcome], options: argparse.Namespace, *, version: 
     if options.json is not None:
         options.json.write_bytes(as_json(outcomes))
     if is_full:
-        PAGE.write_text(as_page(outcomes, postgres=version))
+        PAGE.write_text(as_page(outcomes, postgres=version, again=again))
     return 0 if all(holds for _, holds in bars) else 1
 
 

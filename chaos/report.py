@@ -1,6 +1,6 @@
 """Outcomes as a line for the terminal, as a page for `docs/`, and as JSON for programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -81,12 +81,17 @@ def _broken_bars(outcomes: Sequence[Outcome]) -> int:
     return sum(len(outcome.broken) for outcome in outcomes)
 
 
-def as_page(outcomes: Sequence[Outcome], *, postgres: str) -> str:
-    """`docs/reliability.md`."""
+def as_page(
+    outcomes: Sequence[Outcome], *, postgres: str, again: Collection[str] = frozenset()
+) -> str:
+    """`docs/reliability.md`; `again` are classes that were run once more after a mend."""
     minutes = sum(o.seconds for o in outcomes) / 60
+    mended = (
+        f" Run again after the others, and told as it came out then: {', '.join(sorted(again))}."
+    )
     bars = whole(outcomes, is_full=True)
     return PAGE.read_text().format(
-        facts=f"{_facts(postgres)}; {minutes:.0f} minutes of runs.",
+        facts=f"{_facts(postgres)}; {minutes:.0f} minutes of runs." + (mended if again else ""),
         whole="\n".join(f"- {text}{'' if holds else ' **broken**'}" for text, holds in bars),
         table=as_table(outcomes),
         not_run="\n".join(f"| {name} | {why} |" for name, why in (*_left_out(outcomes), *NOT_RUN)),
