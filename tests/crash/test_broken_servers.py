@@ -1,5 +1,6 @@
 """PostgreSQL or Kafka killed or frozen in the middle: nothing is lost, nothing is done twice."""
 
+import signal
 import time
 
 from tests.crash.conftest import Office
@@ -24,6 +25,26 @@ async def test_postgresql_killed_in_the_middle_of_100_tasks(
     await office.check(*tasks)
     await check_positions(office.observer)
     assert worker.process.running
+
+
+async def test_postgresql_restarted_while_one_worker_drains_and_anothers_tasks_are_taken_over(
+    office: Office, postgres: PostgresServer
+) -> None:
+    dead = await office.worker("dead").start()
+    old = await office.worker("old", grace_seconds=5).start()
+    tasks = await office.publish(100)
+    await office.progress(20)
+
+    await dead.kill()
+    old.signal(signal.SIGTERM)
+    await old.will_say("stopping: intake ends, calls may finish")
+    await postgres.stop()
+    await postgres.start()
+    await office.worker("new").start()
+
+    await office.check(*tasks)
+    assert await old.ended() == 0
+    await check_positions(office.observer)
 
 
 async def test_postgresql_frozen_for_5_seconds_in_the_middle_of_100_tasks(
