@@ -42,9 +42,9 @@ MATRIX: tuple[Fault, ...] = (
 NOT_RUN: tuple[tuple[str, str], ...] = (
     (
         "Kafka's single error codes (3, 5, 6, 7, 14, 15, 16, 22, 25, 27, 45, 47, 59)",
-        "they need librdkafka's mock cluster, which comes with confluent-kafka, no dependency of "
-        "ours; leader and coordinator go and come with the broker, topics are deleted and made "
-        "anew, logs trimmed and lost in tests/integration/bus/test_logs.py and test_faults.py",
+        "on librdkafka's mock cluster, by kind of request: "
+        "tests/integration/bus/test_error_codes.py; topics deleted and made anew, logs trimmed and "
+        "lost in test_logs.py and test_faults.py beside it",
     ),
     (
         "PostgreSQL's disk full",

@@ -69,7 +69,7 @@ async def test_a_loop_that_is_busy_with_what_it_has_takes_in_no_more(
     async def keeps_the_loop_busy(_: Snapshot) -> Turn:
         nonlocal most
         most = max(most, worker.running)
-        time.sleep(BLOCKS_SECONDS)  # noqa: ASYNC251 - what is tested
+        time.sleep(BLOCKS_SECONDS)  # noqa: ASYNC251 # words: what is tested
         return Turn(decision=complete())
 
     await feed.send([feed.new_task(f"t-{n}") for n in range(TASKS)])
