@@ -36,7 +36,7 @@ def disk(server_folder: Path) -> Iterator[Path]:
         folder.rmdir()
         pytest.skip("no right to mount a file system")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
     folder.rmdir()
 
 
