@@ -26,6 +26,17 @@ class FakeConsumer:
         self.error: Exception | None = None
         self.is_frozen = False
         self.answered_ms = 1
+        # Of aiokafka's own parts: the task that fetches lives, and no connection is open.
+        self.error_future: asyncio.Future[None] = asyncio.Future()
+        self._conns: dict[object, object] = {}
+
+    @property
+    def _fetcher(self) -> "FakeConsumer":
+        return self
+
+    @property
+    def _client(self) -> "FakeConsumer":
+        return self
 
     def assignment(self) -> set[TopicPartition]:
         return {PLACE}
@@ -167,3 +178,10 @@ async def test_a_poll_that_comes_to_no_end_gives_the_consumer_up() -> None:
     async with asyncio.timeout(2):
         with pytest.raises(KafkaUnavailable, match="came to no assignment"):
             await polling.poll(timeout_ms=10)
+
+
+async def test_a_client_that_fetches_no_more_is_given_up_at_once() -> None:
+    consumer = FakeConsumer()
+    consumer.error_future.cancel()
+    with pytest.raises(KafkaUnavailable, match="the client fetches no more"):
+        await polling_of(consumer).poll(timeout_ms=1)
