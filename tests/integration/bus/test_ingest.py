@@ -3,8 +3,6 @@
 import json
 import time
 
-import pytest
-
 from chaos.malformed import MALFORMED, Malformed
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
@@ -97,15 +95,6 @@ async def test_malformed_messages_never_stop_a_partition_and_keep_their_bytes(
     letters = sorted((dict(r["headers"])["dlq.reason"], r["value"] or b"") for r in rows)
     limit = options.max_publish_bytes  # more, Kafka does not take
     assert letters == sorted((m.reason, (m.value or b"")[:limit]) for m in MALFORMED)
-
-
-@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-async def test_compressed_messages_are_read(
-    database: Database, options: BusOptions, codec: str
-) -> None:
-    async with running_consumer(database, options):
-        await publish_tasks(options, [f"t{n}" for n in range(50)], compression=codec)
-        await until(lambda: has_tasks(database, 50))
 
 
 async def test_a_position_that_was_set_back_is_read_from_again_without_double_tasks(

@@ -17,21 +17,27 @@ TASKS = 200
 BLOCKS_SECONDS = 0.02
 
 
+class Thinking:
+    """A model that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+
+    async def __call__(self, _: Snapshot) -> Turn:
+        await self.answers.wait()
+        return Turn(decision=complete())
+
+
 async def test_tasks_that_wait_for_the_model_are_all_taken_in_at_once(
     database: Database, feed: Feed
 ) -> None:
-    answers = asyncio.Event()
-
-    async def thinks_for_long(_: Snapshot) -> Turn:
-        await answers.wait()
-        return Turn(decision=complete())
-
+    model = Thinking()
     await feed.send([feed.new_task(f"t-{n}") for n in range(TASKS)])
     async with running_worker(
-        database, planner=ScriptedPlanner(thinks_for_long), caller=ScriptedCaller()
+        database, planner=ScriptedPlanner(model), caller=ScriptedCaller()
     ) as worker:
         await until(lambda: worker.running == TASKS, seconds=3)
-        answers.set()
+        model.answers.set()
         await all_reach(database, "completed", tasks=TASKS)
 
 
@@ -39,17 +45,12 @@ async def test_a_suspect_that_thinks_for_long_holds_the_others_up_for_a_second_a
     database: Database, feed: Feed
 ) -> None:
     """Nobody gives notice, and no look comes by itself."""
-    answers = asyncio.Event()
-
-    async def thinks_for_long(_: Snapshot) -> Turn:
-        await answers.wait()
-        return Turn(decision=complete())
-
+    model = Thinking()
     await feed.task("suspect")
     await database.fetch("UPDATE tasks SET claims = $1", engine_options().shared_claims)
     async with running_worker(
         database,
-        planner=ScriptedPlanner(thinks_for_long),
+        planner=ScriptedPlanner(model),
         caller=ScriptedCaller(),
         poll=timedelta(seconds=30),
     ) as worker:
@@ -57,7 +58,7 @@ async def test_a_suspect_that_thinks_for_long_holds_the_others_up_for_a_second_a
         await feed.send([feed.new_task(f"t-{n}") for n in range(3)])
         worker.wake()
         await until(lambda: worker.running == 4, seconds=3)
-        answers.set()
+        model.answers.set()
         await all_reach(database, "completed", tasks=4)
 
 
