@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +158,9 @@ WHERE t.status = 'running' AND w.heartbeat_at > now() - interval '5 s' GROUP BY 
 async def gather(arena: Arena) -> Evidence:
     """Asks everyone. Raises TimeoutError where Kafka does not answer for `READ_SECONDS`."""
     topics = arena.topics
-    async with asyncio.timeout(READ_SECONDS):
-        read, ends = await _topics(arena)
+    async with asyncio.timeout(READ_SECONDS), reading(arena) as consumer:
+        read = await _everything(arena, consumer)
+        ends = await input_ends(arena, consumer)
     inputs = tuple(_input(r) for topic in topics.inputs for r in read[topic])
     calls, llm = arena.folder / "agents.db", arena.folder / "llm.db"
     sends = await asyncio.to_thread(
@@ -174,8 +176,8 @@ async def gather(arena: Arena) -> Evidence:
         tasks=tuple(TaskRow(**dict(r)) for r in await arena.rows_soon(TASKS)),
         steps=tuple(StepRow(**dict(r)) for r in await arena.rows_soon(STEPS)),
         events=frozenset((r["task_id"], r["event_id"]) for r in await arena.rows_soon(EVENTS)),
-        positions={r["place"]: r["next_offset"] for r in await arena.rows_soon(POSITIONS)},
-        ends={place: ends[place] for place in ends if place.rpartition("/")[0] in topics.inputs},
+        positions=await read_positions(arena),
+        ends=ends,
         outbox=(await arena.rows_soon("SELECT count(*) AS n FROM outbox"))[0]["n"],
         prompts=tuple(Prompt(task_id=t, turn=turn, at=at) for t, turn, at in prompts),
         sends=tuple(
@@ -195,25 +197,46 @@ def _read(file: Path, sql: str) -> list[Any]:
         record.close()
 
 
-async def _topics(arena: Arena) -> tuple[dict[str, list[Any]], dict[str, int]]:
-    """All records by topic, and where each `topic/partition` ends."""
+@asynccontextmanager
+async def reading(arena: Arena) -> AsyncIterator[AIOKafkaConsumer]:
+    """Of no group, so that no worker's partitions move."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=arena.kafka.bootstrap_servers, auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        partitions = [TopicPartition(t, n) for t in arena.topics.all for n in range(PARTITIONS)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        read: dict[str, list[Any]] = {topic: [] for topic in arena.topics.all}
-        while any([await consumer.position(p) < ends[p] for p in partitions]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    read[record.topic].append(record)
+        yield consumer
     finally:
         await consumer.stop()
-    return read, {f"{p.topic}/{p.partition}": end for p, end in ends.items()}
+
+
+async def input_ends(arena: Arena, consumer: AIOKafkaConsumer) -> dict[str, int]:
+    """Where each `topic/partition` of `tasks` and `events` ends."""
+    ends = await consumer.end_offsets(_partitions(arena.topics.inputs))
+    return {f"{p.topic}/{p.partition}": end for p, end in ends.items()}
+
+
+async def read_positions(arena: Arena) -> dict[str, int]:
+    """How far the workers have read each `topic/partition`."""
+    return {row["place"]: row["next_offset"] for row in await arena.rows_soon(POSITIONS)}
+
+
+async def _everything(arena: Arena, consumer: AIOKafkaConsumer) -> dict[str, list[Any]]:
+    """All records by topic."""
+    partitions = _partitions(arena.topics.all)
+    consumer.assign(partitions)
+    ends = await consumer.end_offsets(partitions)
+    await consumer.seek_to_beginning(*partitions)
+    read: dict[str, list[Any]] = {topic: [] for topic in arena.topics.all}
+    while any([await consumer.position(p) < ends[p] for p in partitions]):
+        for records in (await consumer.getmany(timeout_ms=200)).values():
+            for record in records:
+                read[record.topic].append(record)
+    return read
+
+
+def _partitions(topics: Sequence[str]) -> list[TopicPartition]:
+    return [TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)]
 
 
 def _input(record: Any) -> Input:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiokafka import AIOKafkaConsumer
+
 from chaos.arena import Arena, Servers, Size, open_arena
 from chaos.checker import Finding, check, resent
-from chaos.evidence import Evidence, gather
+from chaos.evidence import Evidence, gather, input_ends, read_positions, reading
 from chaos.fault import REPEATED, RESENT, Bar, Fault, nothing_more
 
 INJECT_SECONDS = 240.0
@@ -142,21 +144,30 @@ async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
 
 
 async def quiet(arena: Arena) -> None:
-    """Returns when every task is at its end, or nothing moves any more."""
+    """Returns when every message is read and every task at its end, or nothing moves any more."""
     began = moved = time.monotonic()
     least = math.inf
-    while time.monotonic() - moved < STUCK_SECONDS:
-        # Every task that was published has to be there before none can be left.
-        published = {sent.message.task_id for sent in arena.load.book if not sent.message.is_bad}
-        ((known,),) = await arena.rows_soon("SELECT count(*) FROM tasks")
-        ((left,),) = await arena.rows_soon(UNFINISHED)
-        left += max(0, len(published) - known)
-        if left < least:
-            least, moved = left, time.monotonic()
-        if left == 0:
-            break
-        await asyncio.sleep(0.25)
+    async with reading(arena) as consumer:
+        while time.monotonic() - moved < STUCK_SECONDS:
+            left = await work_left(arena, consumer)
+            if left < least:
+                least, moved = left, time.monotonic()
+            if left == 0:
+                break
+            await asyncio.sleep(0.25)
     arena.measured[ENDED].append(time.monotonic() - began)
+
+
+async def work_left(arena: Arena, consumer: AIOKafkaConsumer) -> int:
+    """Messages that no worker has read, tasks before their end, and updates to publish.
+
+    Messages first: what one of them leaves behind is there when it counts as read.
+    """
+    ends = await input_ends(arena, consumer)
+    positions = await read_positions(arena)
+    unread = sum(max(0, end - positions.get(place, 0)) for place, end in ends.items())
+    ((unfinished,),) = await arena.rows_soon(UNFINISHED)
+    return unread + int(unfinished)
 
 
 def _outcome(  # sizes: the one place where everything about a run meets
