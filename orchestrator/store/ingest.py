@@ -180,49 +180,32 @@ WITH moved AS (
         bytes = t.bytes + excluded.bytes,
         reason = CASE WHEN t.status = 'waiting' AND excluded.wake > 0 THEN NULL ELSE t.reason END,
         updated_at = now(),
-        kind = CASE WHEN t.status = 'expected' THEN excluded.kind ELSE t.kind END,
-        tenant = CASE WHEN t.status = 'expected' THEN excluded.tenant ELSE t.tenant END,
-        description = CASE WHEN t.status = 'expected' THEN excluded.description
-                           ELSE t.description END,
-        context = CASE WHEN t.status = 'expected' THEN excluded.context ELSE t.context END,
-        context_seq = CASE WHEN t.status = 'expected' THEN excluded.seq ELSE t.context_seq END,
-        seq = CASE WHEN t.status = 'expected' THEN excluded.seq ELSE t.seq END,
-        priority = CASE WHEN t.status = 'expected' THEN excluded.priority ELSE t.priority END,
-        deadline = CASE WHEN t.status = 'expected' THEN excluded.deadline ELSE t.deadline END,
-        budget_tokens = CASE WHEN t.status = 'expected' THEN excluded.budget_tokens
-                             ELSE t.budget_tokens END,
-        budget = CASE WHEN t.status = 'expected' THEN excluded.budget ELSE t.budget END,
-        metadata = CASE WHEN t.status = 'expected' THEN excluded.metadata ELSE t.metadata END,
-        traceparent = CASE WHEN t.status = 'expected' THEN excluded.traceparent
-                           ELSE t.traceparent END,
-        created_at = CASE WHEN t.status = 'expected' AND excluded.status <> 'expected'
-                          THEN now() ELSE t.created_at END,
-        status = CASE
-            WHEN t.status = 'expected' THEN excluded.status
-            WHEN t.status IN ('waiting', 'ready') AND excluded.wake > 0
-                THEN CASE WHEN excluded.claims = 1 AND t.claims < $28 THEN 'running'
-                          ELSE 'ready' END
-            ELSE t.status END,
-        epoch = CASE
-            WHEN t.status = 'expected' AND excluded.status = 'running'
-                 OR t.status IN ('waiting', 'ready') AND excluded.wake > 0
-                    AND excluded.claims = 1 AND t.claims < $28
-            THEN t.epoch + 1 ELSE t.epoch END,
-        owner = CASE
-            WHEN t.status = 'expected' THEN excluded.owner
-            WHEN t.status IN ('waiting', 'ready') AND excluded.wake > 0
-                 AND excluded.claims = 1 AND t.claims < $28
-            THEN $27 ELSE t.owner END,
-        claims = CASE
-            WHEN t.status = 'expected' THEN excluded.epoch
-            WHEN t.status IN ('waiting', 'ready') AND excluded.wake > 0
-                 AND excluded.claims = 1 AND t.claims < $28
-            THEN t.claims + 1 ELSE t.claims END,
-        run_at = CASE
-            WHEN t.status = 'expected' THEN
-                CASE WHEN excluded.status = 'expected' THEN t.run_at ELSE now() END
-            WHEN t.status IN ('waiting', 'ready') AND excluded.wake > 0 THEN now()
-            ELSE t.run_at END
+        -- What is only expected so far has nothing of its own; what is there keeps all it has.
+        (kind, tenant, description, context, context_seq, seq, priority, deadline,
+         budget_tokens, budget, metadata, traceparent, created_at) = (
+            SELECT excluded.kind, excluded.tenant, excluded.description, excluded.context,
+                excluded.seq, excluded.seq, excluded.priority, excluded.deadline,
+                excluded.budget_tokens, excluded.budget, excluded.metadata, excluded.traceparent,
+                CASE WHEN excluded.status = 'expected' THEN t.created_at ELSE now() END
+            WHERE t.status = 'expected'
+            UNION ALL
+            SELECT t.kind, t.tenant, t.description, t.context, t.context_seq, t.seq, t.priority,
+                t.deadline, t.budget_tokens, t.budget, t.metadata, t.traceparent, t.created_at
+            WHERE t.status <> 'expected'),
+        (status, epoch, owner, claims, run_at) = (
+            SELECT excluded.status, t.epoch + (excluded.status = 'running')::int, excluded.owner,
+                excluded.epoch, CASE WHEN excluded.status = 'expected' THEN t.run_at ELSE now() END
+            WHERE t.status = 'expected'
+            UNION ALL
+            -- An event wakes it: it runs here, or waits for a worker that has room.
+            SELECT CASE WHEN here THEN 'running' ELSE 'ready' END, t.epoch + here::int,
+                CASE WHEN here THEN $27 ELSE t.owner END, t.claims + here::int, now()
+            FROM (SELECT excluded.claims = 1 AND t.claims < $28 AS here) AS runs
+            WHERE t.status IN ('waiting', 'ready') AND excluded.wake > 0
+            UNION ALL
+            SELECT t.status, t.epoch, t.owner, t.claims, t.run_at
+            WHERE NOT (t.status = 'expected'
+                       OR t.status IN ('waiting', 'ready') AND excluded.wake > 0))
     RETURNING t.id, t.task_id, t.status, t.epoch, t.owner
 ), accepted AS (
     INSERT INTO steps (task, seq, kind, body, change, epoch)
