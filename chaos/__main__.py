@@ -1,8 +1,8 @@
 """`python -m chaos`: breaks a service under load in every way of the matrix, and looks at the rest.
 
-Each class of faults alone, then all at once, on an Apache Kafka and a PostgreSQL of its own; the
-table goes to `docs/reliability.md`. Exit code 0: every bar holds; 1: one is broken; 130: we were
-interrupted.
+Each class of faults alone, then several at once, on an Apache Kafka and a PostgreSQL of its own;
+the table goes to `docs/reliability.md`. Exit code 0: every bar holds; 1: one is broken; 130: we
+were interrupted.
 """
 
 import argparse

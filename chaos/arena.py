@@ -94,6 +94,10 @@ class Size:
     """A run of a few seconds: what takes long by its nature is cut down."""
 
 
+class NothingToBreak(Exception):
+    """A fault found nothing that it could be injected into: it is tried again, and not counted."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Arena:
     """What a fault may touch."""
@@ -167,10 +171,16 @@ class Arena:
         rows = await self.rows_soon(PERSON, seconds=600)
         return [row["key"] for row in rows]
 
-    def worker_to_break(self) -> Worker | None:
-        """One of those that run, while another one does too; None where there is none."""
+    def worker_to_break(self) -> Worker:
+        """One of those that run, while another one does too.
+
+        Raises:
+            NothingToBreak: there is none at the moment.
+        """
         healthy = self.fleet.healthy()
-        return self.dice.choice(healthy) if len(healthy) > 1 else None
+        if len(healthy) < 2:
+            raise NothingToBreak
+        return self.dice.choice(healthy)
 
 
 Prepare = Callable[[Arena], AbstractAsyncContextManager[Mapping[str, str]]]

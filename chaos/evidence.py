@@ -130,8 +130,6 @@ class Evidence:
     prompts: tuple[Prompt, ...] = ()
     sends: tuple[Send, ...] = ()
     effects: tuple[Effect, ...] = ()
-    owned: Mapping[str, int] | None = None
-    """Tasks by the name of the living worker that owns them by PostgreSQL's word."""
 
 
 TASKS = "SELECT task_id, status, seq, owner, reason FROM tasks ORDER BY id"
@@ -148,11 +146,6 @@ WHERE i.event_id IS NOT NULL
 """
 
 POSITIONS = "SELECT topic || '/' || partition AS place, next_offset FROM kafka_positions"
-
-OWNED = """
-SELECT w.name, count(*) AS tasks FROM tasks t JOIN workers w ON w.id = t.owner
-WHERE t.status = 'running' AND w.heartbeat_at > now() - interval '5 s' GROUP BY w.name
-"""
 
 
 async def gather(arena: Arena) -> Evidence:
@@ -185,7 +178,6 @@ async def gather(arena: Arena) -> Evidence:
             for k, t, a, e, p, at in sends
         ),
         effects=tuple(Effect(key=k, task_id=t, agent=a) for k, t, a in effects),
-        owned={r["name"]: r["tasks"] for r in await arena.rows_soon(OWNED)},
     )
 
 

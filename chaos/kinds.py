@@ -131,7 +131,8 @@ def messages_of(kind: str, task_id: str, dice: random.Random) -> list[Message]:
             return [task, *copies, note, _later(note, dice.uniform(0.0, 3.0))]
         case "cancels":
             cancel = {"event_type": "cancel", "event_data": {"reason": "no longer wanted"}}
-            return [task, event_message(task_id, cancel, after_seconds=dice.uniform(0.0, 0.4))]
+            after = dice.uniform(0.0, 0.4)
+            return [task, event_message(task_id, cancel, event_id="cancel", after_seconds=after)]
         case _:
             return [task]
 

@@ -113,7 +113,7 @@ def _facts(postgres: str) -> str:
 
 
 def as_table(outcomes: Sequence[Outcome]) -> str:
-    injected = {fault.name: fault.injected for fault in MATRIX} | {MIXED: "all of these at once"}
+    injected = {fault.name: fault.injected for fault in MATRIX} | {MIXED: "these at once"}
     rows = [
         f"| {o.name} | {injected[o.name]} | {_times(o)} | {o.tasks} | {_bars(o)} | {_result(o)} |"
         for o in outcomes

@@ -11,18 +11,21 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from chaos.arena import Arena, Servers, Size, open_arena
-from chaos.checker import Finding, check, resent
+from chaos.arena import Arena, NothingToBreak, Servers, Size, open_arena
+from chaos.checker import Finding, check, resent, told_again
 from chaos.evidence import Evidence, gather, input_ends, read_positions, reading
 from chaos.fault import REPEATED, RESENT, Bar, Fault, nothing_more
 
 INJECT_SECONDS = 240.0
+MOST_TRIES = 5
+"""Of a fault that finds nothing to break, on average."""
 STUCK_SECONDS = 60.0
 """Without any progress for so long, what is not at its end is stuck."""
 WARM_UP_SECONDS = 2.0
 ENDED = "every task at its end after, s"
 """Since the last fault was over and the last message published."""
 ALL_ENDED = Bar(measure=ENDED, at_most=60.0)
+TOLD_AGAIN = "updates told again"
 SHOWN_FINDINGS = 5
 """Of each invariant."""
 MIXED = "mixed"
@@ -32,6 +35,9 @@ UNFINISHED = """
 SELECT count(*) FILTER (WHERE status NOT IN ('completed', 'failed', 'cancelled', 'quarantined'))
        + (SELECT count(*) FROM outbox) AS left FROM tasks
 """
+
+# It forgets them when it crashes: runs in which it does see the last ones.
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
 
 Say = Callable[[str], None]
 
@@ -96,6 +102,7 @@ async def run_round(
         arena.say = say
         injected = await _under_load(arena, faults, size=size)
         say("    quiet; the evidence is gathered …")
+        await _count_deadlocks(arena)
         evidence = await gather(arena)
         outcome = _outcome(faults, injected, arena, evidence, time.monotonic() - began)
     if outcome.holds:
@@ -133,14 +140,26 @@ async def _under_load(
 async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
     """How many were injected; one that does not come to its end is a finding."""
     dice = random.Random(f"{fault.name} {arena.dice.random()}")
-    for number in range(times):
+    injected = 0
+    for _ in range(MOST_TRIES * times):
+        if injected == times:
+            break
         await asyncio.sleep(dice.uniform(*fault.pause_seconds))
         try:
             async with arena.lock(fault.touches), asyncio.timeout(INJECT_SECONDS):
                 await fault.inject(arena)
+        except NothingToBreak:
+            continue
         except TimeoutError:
-            arena.findings.append(f"{fault.name} number {number + 1} came to no end in time")
-    return times
+            arena.findings.append(f"{fault.name} number {injected + 1} came to no end in time")
+        injected += 1
+    return injected
+
+
+async def _count_deadlocks(arena: Arena) -> None:
+    ((deadlocks,),) = await arena.rows_soon(DEADLOCKS)
+    if deadlocks:
+        arena.findings.append(f"PostgreSQL broke {deadlocks} deadlocks")
 
 
 async def quiet(arena: Arena) -> None:
@@ -180,6 +199,7 @@ def _outcome(  # sizes: the one place where everything about a run meets
     again = resent(evidence)
     arena.measured[REPEATED].append(again)
     arena.measured[RESENT].append(100 * again / max(1, len(evidence.sends)))
+    arena.measured[TOLD_AGAIN].append(told_again(evidence))
     found = check(evidence)
     # A bar of a class alone: another fault may be what keeps it from going on.
     bars = (*(faults[0][0].bars if len(faults) == 1 else ()), ALL_ENDED)

@@ -21,7 +21,6 @@ async def skewed_mains(arena: Arena) -> AsyncIterator[Mapping[str, str]]:
 async def set_off(arena: Arena) -> None:
     """A worker starts anew with a clock that is fast or slow, and works with it for a while."""
     worker = arena.worker_to_break()
-    assert worker is not None
     await arena.fleet.stop(worker)
     off = arena.dice.choice((OFF_SECONDS, -OFF_SECONDS))
     await arena.fleet.joined(

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from chaos.arena import Arena
+from chaos.arena import Arena, NothingToBreak
 from chaos.fault import Bar, Fault, Times
 from chaos.faults import servers
 
@@ -33,7 +33,9 @@ async def crash(arena: Arena) -> None:
 
 
 async def cut(arena: Arena) -> None:
-    await arena.rows_soon(CUT)
+    ((count,),) = await arena.rows_soon(CUT)
+    if count == 0:
+        raise NothingToBreak
 
 
 async def away(arena: Arena) -> None:

@@ -1,9 +1,10 @@
 """Workers killed, frozen past their lease, joining and leaving; and how soon others take over."""
 
 import asyncio
+import contextlib
 import time
 
-from chaos.arena import LEASE_SECONDS, Arena
+from chaos.arena import LEASE_SECONDS, Arena, NothingToBreak
 from chaos.fault import REPEATED, Bar, Fault, Times
 from chaos.fleet import Worker, stem
 
@@ -34,20 +35,19 @@ async def kill(arena: Arena) -> None:
     read any more; who kills only what works has to wait now and then.
     """
     worker = await _busy(arena)
-    if worker is None:
-        return
     await arena.fleet.kill(worker)
     is_same = arena.dice.random() < 0.5
     await arena.fleet.launch(worker.name if is_same else arena.fleet.new_name(worker.name))
 
 
-async def _busy(arena: Arena) -> Worker | None:
+async def _busy(arena: Arena) -> Worker:
     """A worker that runs tasks, if there is one soon."""
     deadline = time.monotonic() + BUSY_SECONDS
     while time.monotonic() < deadline:
-        worker = arena.worker_to_break()
-        if worker is not None and await arena.rows_soon(OWNED, worker.name):
-            return worker
+        with contextlib.suppress(NothingToBreak):
+            worker = arena.worker_to_break()
+            if await arena.rows_soon(OWNED, worker.name):
+                return worker
         await asyncio.sleep(0.05)
     return arena.worker_to_break()
 
@@ -55,7 +55,6 @@ async def _busy(arena: Arena) -> Worker | None:
 async def take_over(arena: Arena) -> None:
     """Kills one, and measures until the last of its tasks has got a step by another."""
     worker = arena.worker_to_break()
-    assert worker is not None
     owned = await _killed(arena, worker)
     killed_at = time.time()
     times = await _taken(arena, owned)
@@ -67,7 +66,6 @@ async def take_over(arena: Arena) -> None:
 async def same_name(arena: Arena) -> None:
     """Kills one, starts it again, and measures from its registration."""
     worker = arena.worker_to_break()
-    assert worker is not None
     owned = await _killed(arena, worker)
     reborn = await arena.fleet.launch(worker.name)
     await arena.fleet.joined(reborn)
@@ -104,8 +102,6 @@ async def _taken(arena: Arena, owned: dict[int, int]) -> list[float]:
 async def freeze(arena: Arena) -> None:
     """For one to three leases: others take its tasks over, then it thaws."""
     worker = arena.worker_to_break()
-    if worker is None:
-        return
     arena.fleet.freeze(worker)
     await asyncio.sleep(LEASE_SECONDS * arena.dice.uniform(1.0, 3.0))
     arena.fleet.thaw(worker)

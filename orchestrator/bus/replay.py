@@ -17,12 +17,12 @@ from orchestrator.bus.headers import Headers, first, headers_to_bytes
 from orchestrator.bus.letters import DeadLetterView
 from orchestrator.bus.producer import Publisher
 from orchestrator.domain.errors import NotAllowed
-from orchestrator.domain.step import ATTEMPTS_SPENT
+from orchestrator.domain.step import NOBODYS_DECISION
 
 MAX_REPLAYS = 3
 NO_MESSAGE = (GAP, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
-OF_TASKS = (ATTEMPTS_SPENT, CRASH_LOOP)
+OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
 """Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 
 

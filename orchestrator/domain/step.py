@@ -202,7 +202,9 @@ class Compensated:
 Undone = Annotated[tuple[Compensated, ...], Field(exclude_if=lambda v: not v)]
 
 ATTEMPTS_SPENT = "attempts_spent"
-"""Code of a failure that is nobody's decision: it may be sent back to work from `dead-letters`."""
+MODEL_REFUSED = "model"
+NOBODYS_DECISION = (ATTEMPTS_SPENT, MODEL_REFUSED)
+"""Codes of failures whose tasks may be sent back to work from `dead-letters`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

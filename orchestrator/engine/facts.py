@@ -17,6 +17,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
+    MODEL_REFUSED,
     AttemptFailed,
     BudgetSpent,
     CallFinished,
@@ -78,7 +79,7 @@ def model_failure(
             random=random.random,
         )
     if retry_at is None:
-        code = ATTEMPTS_SPENT if error.retryable else "model"
+        code = ATTEMPTS_SPENT if error.retryable else MODEL_REFUSED
         return Failed(code=code, reason=f"the model failed: {error}")
     return AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at)
 

@@ -19,7 +19,7 @@ from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
-    ATTEMPTS_SPENT,
+    NOBODYS_DECISION,
     CallFinished,
     CallParked,
     CallStarted,
@@ -68,7 +68,7 @@ from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
 from orchestrator.planners.planner import OverBudget
 from orchestrator.store.claims import Loaded
-from orchestrator.store.journal import Rest
+from orchestrator.store.journal import Rest, TaskLetter
 from orchestrator.telemetry.logs import get_logger
 
 MAX_REASON_CHARACTERS = 500
@@ -369,9 +369,10 @@ class Runner:
         state = status.value if reason is None else f"{status.value}: {reason}"
         change: JsonObject = {"current_state": state}
         steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
-        is_spent = isinstance(body, Failed) and body.code == ATTEMPTS_SPENT
-        told = self._tools.options.dead_letters if is_spent else None
-        rest = Rest(status=status, reason=reason, dead_letters=told)
+        letter = None
+        if isinstance(body, Failed) and body.code in NOBODYS_DECISION:
+            letter = TaskLetter(topic=self._tools.options.dead_letters, reason=body.code)
+        rest = Rest(status=status, reason=reason, letter=letter)
         written = await self._record.commit(steps, rest=rest)
         return written.status
 

@@ -20,6 +20,16 @@ from orchestrator.store.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskLetter:
+    """A task's own message goes to dead letters, because nobody goes on with the task."""
+
+    topic: str
+    """The dead-letter topic's name."""
+    reason: str
+    """`dlq.reason`: the failure's code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
     """The state in which a task gives its worker back."""
 
@@ -30,8 +40,7 @@ class Rest:
     """For people: what it waits for, or why it failed."""
     parked_for: tuple[str, ...] = ()
     """The agents and models that it waits for (`store.targets` wakes it)."""
-    dead_letters: str | None = None
-    """The topic that gets the task's own message, because nobody goes on with the task."""
+    letter: TaskLetter | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +95,9 @@ JOURNAL = """
 WITH entry AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::text[], $5::bigint[],
                          $6::bigint[], $7::text[], $8::timestamptz[], $9::text[], $18::int[],
-                         $19::text[], $20::text[], $21::bigint[], $22::bigint[])
+                         $19::text[], $20::text[], $21::bigint[], $22::bigint[], $23::text[])
     AS e(task, epoch, seq, context, tokens, seen, status, run_at, reason, follows, dead_letters,
-         parked_for, cost_micros, size)
+         parked_for, cost_micros, size, dead_reason)
 ), locked AS MATERIALIZED (
     SELECT id, epoch, seq FROM tasks WHERE id = ANY($1) ORDER BY id FOR UPDATE
 ), owned AS MATERIALIZED (
@@ -109,7 +118,7 @@ WITH entry AS MATERIALIZED (
 ), dead AS (
     INSERT INTO outbox (topic, key, value, headers)
     SELECT o.dead_letters, i.key, i.value,
-           dead_letter_headers('attempts_spent', o.reason, t.task_id, i.source, i.headers)
+           dead_letter_headers(o.dead_reason, o.reason, t.task_id, i.source, i.headers)
     FROM owned o JOIN tasks t ON t.id = o.task JOIN inbox i ON i.task = o.task
     WHERE o.dead_letters IS NOT NULL AND i.event_type = 'task'
       AND EXISTS (SELECT FROM step s WHERE s.task = o.task)
@@ -164,6 +173,7 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
     texts = [e.texts for e in entries]
     applied = [(e.key, message, seq) for e in entries for message, seq in e.applied]
     rests = [e.rest for e in entries]
+    letters = [r.letter if r else None for r in rests]
     rows = await database.fetch(
         JOURNAL,
         [e.key for e in entries],
@@ -184,9 +194,10 @@ async def journal(database: Database, entries: Sequence[Entry]) -> dict[TaskKey,
         [message for _, message, _ in applied],
         [seq for _, _, seq in applied],
         [e.seq - len(e.steps) for e in entries],
-        [r.dead_letters if r else None for r in rests],
+        [letter.topic if letter else None for letter in letters],
         [orjson.dumps(r.parked_for).decode() if r and r.parked_for else None for r in rests],
         [e.cost_micros for e in entries],
         [e.size for e in entries],
+        [letter.reason if letter else None for letter in letters],
     )
     return {TaskKey(r["id"]): Written(status=TaskStatus(r["status"]), wake=r["wake"]) for r in rows}

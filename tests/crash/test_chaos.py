@@ -54,4 +54,5 @@ async def test_nothing_is_lost_and_nothing_done_twice(
     outcome = await run_round(servers, [(fault, fault.times.short)], folder=folder, size=SIZE)
 
     assert outcome.findings == ()
+    assert outcome.broken == ()
     assert outcome.injected == {fault.name: fault.times.short}

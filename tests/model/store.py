@@ -136,9 +136,9 @@ class ModelStore:
         added = [
             self.tables.add_step(row.id, entry.epoch, replace(step, at=now)) for step in entry.steps
         ]
-        if any(added) and entry.rest is not None and entry.rest.dead_letters is not None:
-            letter = Told(topic=entry.rest.dead_letters, reason="attempts_spent")
-            self.tables.outbox.append(letter)
+        if any(added) and entry.rest is not None and entry.rest.letter is not None:
+            letter = entry.rest.letter
+            self.tables.outbox.append(Told(topic=letter.topic, reason=letter.reason))
         for message, seq in entry.applied:
             for waiting in self.tables.inbox.get(row.id, ()):
                 if waiting.id == message:

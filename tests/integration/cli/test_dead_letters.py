@@ -1,8 +1,10 @@
 """`orchestrator dead-letters` on a topic with letters of several kinds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from orchestrator.bus.options import BusOptions
@@ -112,16 +114,24 @@ async def test_the_fourth_time_is_refused(desk: Desk) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("failures", "reason"),
+    [
+        ([ModelFailed("503", retryable=True)] * 3, "attempts_spent"),
+        ([ModelFailed("401: wrong key", retryable=False)], "model"),
+    ],
+    ids=["tries are spent", "refused"],
+)
 async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_letter(
-    desk: Desk,
+    desk: Desk, failures: Sequence[ModelFailed], reason: str
 ) -> None:
     database = Database(DatabaseOptions(url=desk.environ["DATABASE_URL"]))
     await database.open()
     try:
-        letter = await letter_of_a_failed_task(database)
+        letter = await letter_of_a_failed_task(database, *failures)
         headers = dict(letter.headers)
-        assert (headers["dlq.reason"], headers["dlq.replays"]) == ("attempts_spent", "0")
-        await desk.letter("a1", reason="attempts_spent", task_id=headers["dlq.task_id"])
+        assert (headers["dlq.reason"], headers["dlq.replays"]) == (reason, "0")
+        await desk.letter("a1", reason=reason, task_id=headers["dlq.task_id"])
         assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
         await reaches(database, "t1", "ready")
     finally:
@@ -129,9 +139,8 @@ async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_let
     assert await desk.sent() == [], "the task is stored: publishing it again would change nothing"
 
 
-async def letter_of_a_failed_task(database: Database) -> Letter:
-    down = ModelFailed("503", retryable=True)
-    planner = ScriptedPlanner(down, down, down)
+async def letter_of_a_failed_task(database: Database, *failures: ModelFailed) -> Letter:
+    planner = ScriptedPlanner(*failures)
     async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
         await Feed(database).task("t1", to=worker)
         await reaches(database, "t1", "failed")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chaos.checker import Finding, check, resent
+from chaos.checker import Finding, check, resent, told_again
 from chaos.evidence import Effect, Evidence, Input, Letter, Prompt, Send, StepRow, TaskRow, Update
 from chaos.kinds import Message
 from chaos.load import Sent
@@ -87,7 +87,6 @@ CLEAN = Evidence(
         request(ONCE_KEY, "payments"),
     ),
     effects=(effect(KEY, "crm"), effect(ONCE_KEY, "payments")),
-    owned={},
 )
 
 Plant = Callable[[Evidence], Evidence]
@@ -161,7 +160,6 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I6",
         lambda e: replace(e, tasks=(replace(e.tasks[0], status="failed"), e.tasks[1])),
     ),
-    "a living owner that does not run its task": ("I6", lambda e: replace(e, owned={"w": 1})),
     "a bad input without a dead letter": ("I8", lambda e: replace(e, letters=())),
     "two dead letters of one bad input": (
         "I8",
@@ -205,3 +203,11 @@ def test_a_call_sent_again_is_counted_and_a_retry_is_not() -> None:
 
     assert resent(CLEAN) == 1
     assert resent(replace(CLEAN, steps=(*CLEAN.steps, failed))) == 0
+
+
+def test_an_update_that_kafka_has_twice_is_counted_and_no_violation() -> None:
+    twice = replace(CLEAN, updates=(*CLEAN.updates, CLEAN.updates[-1]))
+
+    assert told_again(CLEAN) == 0
+    assert told_again(twice) == 1
+    assert not list(check(twice))

@@ -33,6 +33,13 @@ def test_the_calls_of_a_kind_add_what_its_task_requires(kind: str) -> None:
     assert required == [field for turn in calls for tool, _ in turn for field in FIELDS[tool]]
 
 
+@pytest.mark.parametrize("kind", CALLS)
+def test_each_event_has_an_id_by_which_its_loss_is_seen(kind: str) -> None:
+    messages = messages_of(kind, f"{kind}-1", random.Random(1))
+
+    assert all(m.event_id for m in messages if m.topic == "events")
+
+
 @pytest.mark.parametrize("kind", WAITING)
 def test_who_waits_for_an_event_calls_nobody_before_it(kind: str) -> None:
     ((tool, _),) = next_calls(f"{kind}-1", made=0, has_event=False)
