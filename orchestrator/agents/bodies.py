@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import httpx
 import orjson
 
-from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.errors import UnusableAnswer
 from orchestrator.domain.json import JsonValue
 
 ACCEPT_ENCODING = "gzip"
@@ -19,7 +19,7 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 async def read_body(response: httpx.Response, *, agent_id: str, max_bytes: int) -> bytes:
     """The decompressed body. Never holds more than `max_bytes` of it and one chunk of input.
 
-    Raises `AgentFailed` when it is larger, cut off, or compressed in a way that was not asked for.
+    Raises `UnusableAnswer` when it is larger, cut off, or compressed in a way nobody asked for.
     """
     inflate = _decompressor(response.headers.get("content-encoding"), agent_id=agent_id)
     body = bytearray()
@@ -46,8 +46,8 @@ def _decompressor(encoding: str | None, *, agent_id: str) -> "zlib._Decompress |
             raise _unusable(agent_id, f"in content encoding {other!r}; expected gzip or none")
 
 
-def _unusable(agent_id: str, what: str) -> AgentFailed:
-    return AgentFailed(f"agent {agent_id!r} answered {what}", retryable=False)
+def _unusable(agent_id: str, what: str) -> UnusableAnswer:
+    return UnusableAnswer(f"agent {agent_id!r} answered {what}")
 
 
 def parse_json(body: bytes, *, max_depth: int) -> JsonValue:

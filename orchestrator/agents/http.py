@@ -20,7 +20,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.errors import AgentFailed, UnusableAnswer
 from orchestrator.domain.fault import Fault
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -215,9 +215,8 @@ def agent_errors(agent_id: str) -> Iterator[None]:
             retryable=False,
         ) from error
     except (httpx.RemoteProtocolError, aiohttp.ClientResponseError) as error:
-        raise AgentFailed(
-            f"agent {agent_id!r} sent something that is not an HTTP answer: {_text(error)}",
-            retryable=False,
+        raise UnusableAnswer(
+            f"agent {agent_id!r} sent something that is not an HTTP answer: {_text(error)}"
         ) from error
     except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
         if (refused := _own_refusal(error)) is not None:

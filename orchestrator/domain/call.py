@@ -64,6 +64,8 @@ class CallResult:
     retry_after_seconds: float | None = None
     was_sent: bool = True
     """False where the call surely never left this process, so that it can't have had an effect."""
+    is_unsure: bool = False
+    """Of an error: it does not say whether the call took effect."""
     usage: JsonObject | None = None
     duration_ms: int = 0
     fault: Fault | None = None

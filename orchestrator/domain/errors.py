@@ -143,6 +143,13 @@ class AgentFailed(PeerError):
     code = "agent_failed"
 
 
+class UnusableAnswer(AgentFailed):
+    """It answered, and not with a refusal: whatever it did, it may have done."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, retryable=False)
+
+
 class NotNow(OrchestratorError):
     """An agent or a model can't be called for `seconds`; nothing was sent, and no try is spent.
 

@@ -14,7 +14,7 @@ DATA = "data"
 TIMEOUT = "timeout"
 """Made by the engine itself: a wait ended because its time came."""
 
-URGENT = (CANCEL, PAUSE, RESUME, AGENT_RESULT)
+URGENT = (CANCEL, PAUSE, RESUME, AGENT_RESULT, TOP_UP)
 """What a running task hears of at once, also during its calls; the rest waits until they end."""
 
 

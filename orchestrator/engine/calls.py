@@ -75,19 +75,21 @@ class Calls:
         agent: Agent | None,
         *,
         announce: Callable[[], Awaitable[bool]],
+        was_sent: bool = False,
     ) -> Outcome | None:
         """Makes the call, or asks what became of it where it can't be made twice.
 
         `announce` is told directly before it goes out, and says whether it still may; None where
-        it may not.
+        it may not. `was_sent`: an earlier try may have gone out, and have had its effect whatever
+        becomes of this one.
         """
         if agent is None:
             error = f"there is no agent {due.call.agent!r} any more"
-            return _finished(due, _error(error), is_unsure=due.attempt > 1)
+            return _finished(due, _error(error), is_unsure=was_sent)
         await self._lease.held()
         if agent.effects == "at_most_once" and due.was_started:
             return await self._ask_after(due, snapshot, agent)
-        return await self._send(due, snapshot, agent, announce)
+        return await self._send(due, snapshot, agent, announce, was_sent=was_sent)
 
     async def _send(
         self,
@@ -95,6 +97,8 @@ class Calls:
         snapshot: Snapshot,
         agent: Agent,
         announce: Callable[[], Awaitable[bool]],
+        *,
+        was_sent: bool,
     ) -> Outcome | None:
         target = self._targets.agent(agent)
         try:
@@ -110,11 +114,14 @@ class Calls:
         except NotNow as refused:
             return self._parked(due, refused)
         _tell(due, result)
-        if result.status is not CallStatus.ERROR or not result.retryable:
+        if result.status is not CallStatus.ERROR:
             return self._outcome(due, agent, result)
-        if agent.effects == "at_most_once" and result.was_sent:
+        is_open = result.retryable or result.is_unsure
+        if is_open and agent.effects == "at_most_once" and result.was_sent:
             return await self._ask_after(due, snapshot, agent)
-        return self._later(due, result, target)
+        if not result.retryable:
+            return _finished(due, result, is_unsure=result.is_unsure or was_sent)
+        return self._later(due, result, target, was_sent=was_sent)
 
     async def _ask_after(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> Outcome:
         while True:
@@ -145,13 +152,17 @@ class Calls:
             cost_micros=due.call.cost_micros,
         )
 
-    def _later(self, due: DueCall, result: CallResult, target: Target) -> Outcome:
+    def _later(
+        self, due: DueCall, result: CallResult, target: Target, *, was_sent: bool
+    ) -> Outcome:
         """A try that failed; where nobody could have answered it, none is spent."""
         refused = _held_back(result, target)
         if refused is None and result.fault in NOBODYS_FAULT and target.holds_back:
             refused = target.not_now()
-        outcome = self._failed(due, result) if refused is None else self._parked(due, refused)
-        return replace(outcome, was_sent=result.was_sent)
+        if refused is not None:
+            return replace(self._parked(due, refused), was_sent=result.was_sent)
+        failed = self._failed(due, result, is_unsure=result.was_sent or was_sent)
+        return replace(failed, was_sent=result.was_sent)
 
     def _parked(self, due: DueCall, refused: NotNow) -> Outcome:
         body = replace(
@@ -193,7 +204,7 @@ class Calls:
         fields = () if due.call.compensates else agent.output_fields
         return _finished(due, result, fields=fields)
 
-    def _failed(self, due: DueCall, result: CallResult) -> Outcome:
+    def _failed(self, due: DueCall, result: CallResult, *, is_unsure: bool) -> Outcome:
         retry_at = self._options.agent_retry.next_attempt_at(
             due.attempt,
             now=self._now(),
@@ -202,7 +213,7 @@ class Calls:
             random=self._jitter,
         )
         if retry_at is None:
-            return _finished(due, result, is_unsure=result.was_sent or due.attempt > 1)
+            return _finished(due, result, is_unsure=is_unsure)
         return Outcome(
             body=AttemptFailed(
                 step=due.step,

@@ -158,6 +158,12 @@ def is_over(move: Move) -> bool:
     return not isinstance(move, MakeCalls | GiveUp | Sleep)
 
 
+def is_end_by_limit(move: Move) -> bool:
+    """Whether a budget or a limit ends the task, or gives up its calls: the inbox may know more."""
+    is_limit = isinstance(move, Finish) and getattr(move.outcome, "code", "") == "limit"
+    return is_limit or isinstance(move, Abandon)
+
+
 def finished_calls(snapshot: Snapshot) -> set[tuple[Seq, int]]:
     """Step and number of each call that has its result."""
     return {

@@ -59,6 +59,7 @@ from orchestrator.engine.moves import (
     TimeOut,
     ends_at,
     finished_calls,
+    is_end_by_limit,
     is_over,
     next_move,
 )
@@ -112,7 +113,12 @@ class Runner:
     async def _until_rest(self) -> TaskStatus:
         while True:
             await self._apply_messages()
-            status = await self._carry_out(self._next_move())
+            move = self._next_move()
+            if is_end_by_limit(move):
+                await self._commit(())
+                if self._unapplied:
+                    continue  # a top-up may be among them
+            status = await self._carry_out(move)
             if status is not None:
                 return status
 
@@ -282,7 +288,13 @@ class Runner:
 
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
         announce, was_made = partial(self._announce, due, agent), due.key in self._made
-        outcome = await self._tools.calls.make(due, self._record.snapshot, agent, announce=announce)
+        outcome = await self._tools.calls.make(
+            due,
+            self._record.snapshot,
+            agent,
+            announce=announce,
+            was_sent=due.attempt > 1 or self._may_be_sent(due),
+        )
         if outcome is None:
             return
         if not outcome.was_sent and not was_made:

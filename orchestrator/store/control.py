@@ -58,7 +58,8 @@ WITH chosen AS MATERIALIZED (
         wake = t.wake + 1,
         updated_at = now(),
         status = CASE WHEN t.status = 'waiting' THEN 'ready' ELSE t.status END,
-        run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN now() ELSE t.run_at END
+        run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN least(t.run_at, now())
+                      ELSE t.run_at END
     FROM event WHERE t.id = event.task
 )
 SELECT c.id, c.task_id, c.status, event.task IS NOT NULL AS is_told

@@ -22,10 +22,10 @@ WITH source AS MATERIALIZED (
     FROM tasks t WHERE t.task_id = $1 AND t.seq >= $2
 ), made AS (
     INSERT INTO tasks (task_id, kind, tenant, description, status, context, context_seq, seq,
-                       priority, deadline, budget_tokens, budget, metadata, traceparent)
+                       priority, deadline, budget_tokens, budget, metadata, traceparent, bytes)
     SELECT $3, kind, tenant, description, 'ready', begins_with, $2 + 1, $2 + 1,
            priority, CASE WHEN deadline > now() THEN deadline END, budget_tokens, budget,
-           metadata, traceparent
+           metadata, traceparent, bytes
     FROM source
     ON CONFLICT (task_id) DO NOTHING
     RETURNING id

@@ -197,9 +197,10 @@ WITH moved AS (
                 excluded.epoch, CASE WHEN excluded.status = 'expected' THEN t.run_at ELSE now() END
             WHERE t.status = 'expected'
             UNION ALL
-            -- An event wakes it: it runs here, or waits for a worker that has room.
+            -- An event wakes it: it runs here, or keeps its place among those that wait for room.
             SELECT CASE WHEN here THEN 'running' ELSE 'ready' END, t.epoch + here::int,
-                CASE WHEN here THEN $27 ELSE t.owner END, t.claims + here::int, now()
+                CASE WHEN here THEN $27 ELSE t.owner END, t.claims + here::int,
+                least(t.run_at, now())
             FROM (SELECT excluded.claims = 1 AND t.claims < $28 AS here) AS runs
             WHERE t.status IN ('waiting', 'ready') AND excluded.wake > 0
             UNION ALL

@@ -126,7 +126,7 @@ WITH entry AS MATERIALIZED (
     UPDATE inbox i SET seq = a.seq
     FROM unnest($15::bigint[], $16::bigint[], $17::int[]) AS a(task, id, seq)
     JOIN owned o USING (task)
-    WHERE i.id = a.id
+    WHERE i.id = a.id AND i.task = a.task
 )
 UPDATE tasks t SET
     seq = greatest(t.seq, o.seq),

@@ -105,7 +105,7 @@ class ModelIntake:
         elif row.status in RUNNABLE and events:
             if row.status is TaskStatus.WAITING:
                 row.reason = None
-            row.run_at = now
+            row.run_at = min(row.run_at, now)
             if has_room and row.claims < taker.shared_claims:
                 reason = row.reason
                 row.owned_by(taker.worker, now)

@@ -10,7 +10,7 @@ from orchestrator.agents.http import retry_after_seconds, status_fault
 from orchestrator.agents.schemas import path_text, violations
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.errors import AgentFailed, UnusableAnswer
 
 MAX_DETAIL = 300
 
@@ -41,26 +41,24 @@ def is_retryable(status: int, *, has_retry_after: bool) -> bool:
 
 
 def result_of(body: bytes, *, agent: Agent, max_depth: int) -> CallResult:
-    """The result in the body of a 2xx answer; raises `AgentFailed` when it keeps no contract."""
+    """The result in the body of a 2xx answer; raises `UnusableAnswer` when it keeps no contract."""
     try:
         answer = _Answer.model_validate(parse_json(body, max_depth=max_depth))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise AgentFailed(
+        raise UnusableAnswer(
             f"agent {agent.id!r} answered something else than the contract: "
-            f"{path_text(first['loc']) or 'body'}: {first['msg']}",
-            retryable=False,
+            f"{path_text(first['loc']) or 'body'}: {first['msg']}"
         ) from error
     except ValueError as error:
-        raise AgentFailed(
-            f"agent {agent.id!r} answered something that is not JSON: {error}", retryable=False
+        raise UnusableAnswer(
+            f"agent {agent.id!r} answered something that is not JSON: {error}"
         ) from error
     output = answer.output or {}
     wrong = violations(agent.output_schema, output) if answer.status == "success" else []
     if wrong:
-        raise AgentFailed(
-            f"agent {agent.id!r} answered an output against its schema: {'; '.join(wrong)}",
-            retryable=False,
+        raise UnusableAnswer(
+            f"agent {agent.id!r} answered an output against its schema: {'; '.join(wrong)}"
         )
     return CallResult(
         status=_STATUS[answer.status],

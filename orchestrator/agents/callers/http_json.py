@@ -26,7 +26,7 @@ from orchestrator.agents.callers.http_request import (
 from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.errors import AgentFailed, UnusableAnswer
 from orchestrator.domain.fault import Fault
 
 # Enough for the words of an error; the rest of an error page is not read.
@@ -211,6 +211,7 @@ def _error_result(error: AgentFailed) -> CallResult:
         retryable=error.retryable,
         retry_after_seconds=error.retry_after_seconds,
         was_sent=error.was_sent,
+        is_unsure=isinstance(error, UnusableAnswer),
         fault=error.fault,
     )
 

@@ -1,6 +1,7 @@
 """A task uses no more than its budget, also after a restart, and waits for more if it says so."""
 
 from dataclasses import replace
+from functools import partial
 
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.decision import Delegate, Turn, Usage
@@ -10,6 +11,7 @@ from orchestrator.domain.step import CallFinished
 from orchestrator.planners.planner import OverBudget
 from orchestrator.store.control import Message, Selection, tell
 from orchestrator.store.database import Database
+from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
@@ -104,3 +106,36 @@ async def test_an_agent_that_says_its_cost_is_charged_with_it(
         row = await reaches(database, "t", "completed")
     charged = [b.cost_micros for b in await bodies(database, "t") if isinstance(b, CallFinished)]
     assert (sorted(charged), row["cost_micros"]) == ([60_000, 500_000], 560_000)
+
+
+async def test_a_top_up_of_time_counts_while_a_call_is_under_way(
+    database: Database, feed: Feed
+) -> None:
+    gate = Gate()
+    caller, planner = ScriptedCaller(crm=gate), ScriptedPlanner(delegate("crm"), complete())
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker, budget=Budget(seconds=1.5))
+        await gate.entered.wait()
+        await feed.event("t", "top_up", payload={"budget": {"seconds": 600}}, to=worker)
+        await until(partial(first_budget_is_over, database))
+        gate.opened.set()
+        await reaches(database, "t", "completed")
+
+
+async def first_budget_is_over(database: Database) -> bool:
+    sql = "SELECT now() > created_at + interval '1.6 s' AS is_over FROM tasks"
+    (row,) = await database.fetch(sql)
+    return bool(row["is_over"])
+
+
+async def test_a_top_up_of_steps_that_came_in_time_counts_though_nobody_was_told(
+    database: Database, feed: Feed
+) -> None:
+    gate = Gate()
+    caller, planner = ScriptedCaller(crm=gate), ScriptedPlanner(delegate("crm"), complete())
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker, budget=Budget(steps=3))  # accepted, decision, result
+        await gate.entered.wait()
+        await feed.event("t", "top_up", payload={"budget": {"steps": 100}})
+        gate.opened.set()
+        await reaches(database, "t", "completed")

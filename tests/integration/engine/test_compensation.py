@@ -253,3 +253,34 @@ async def test_whatever_was_written_last_each_effect_is_undone_once(
     # Two calls and two compensations, each under one key however often it was sent.
     assert set(caller.effects.values()) == {1}
     assert len(caller.effects) == 4
+
+
+@pytest.mark.parametrize(
+    "effects", [{}, {"effects": "at_most_once"}], ids=["idempotent", "at_most_once"]
+)
+async def test_a_call_under_way_at_a_crash_is_undone_though_its_agent_is_gone(
+    database: Database, feed: Feed, effects: dict[str, Any]
+) -> None:
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm"), Fail(reason="no"))
+    caller = ScriptedCaller(crm=gate)
+    agents = (agent("crm", compensation=UNDO, **effects), agent("undo"))
+    first = await start_worker(database, planner=planner, caller=caller, agents=agents)
+    await feed.task("t", to=first.worker)
+    await gate.entered.wait()  # the request is out: nobody knows what it did
+    await first.kill()
+    async with running_worker(database, planner=planner, caller=caller, agents=agents[1:]):
+        await reaches(database, "t", "failed")
+    assert "compensating" in await kinds(database, "t")
+
+
+async def test_a_call_that_timed_out_is_undone_though_the_next_try_could_not_be_sent(
+    database: Database, feed: Feed
+) -> None:
+    refused = failure("the input is against its schema", retryable=False, was_sent=False)
+    caller = ScriptedCaller(crm=says(failure("did not answer within 30 s"), refused))
+    planner = ScriptedPlanner(delegate("crm"), Fail(reason="no"))
+    agents = (agent("crm", compensation=UNDO), agent("undo"))
+    async with running_worker(database, planner=planner, caller=caller, agents=agents) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "failed")
+    assert "compensating" in await kinds(database, "t")

@@ -179,3 +179,10 @@ async def test_what_can_not_be_forked_is_refused(database: Database, feed: Feed)
         await fork(database, Forked(task="nobody", step=Seq(1)), new=NEW)
     with pytest.raises(NotAllowed, match="there is a task 't' already"):
         await fork(database, Forked(task="t", step=Seq(1)), new=TaskId("t"))
+
+
+async def test_a_fork_counts_the_bytes_of_its_journal(database: Database, feed: Feed) -> None:
+    await feed.task("t", description="x" * 10_000)
+    await fork(database, Forked(task=TaskId("t"), step=Seq(1), by="me"), new=TaskId("f"))
+    old, new = await task_row(database, "t"), await task_row(database, "f")
+    assert new["bytes"] >= old["bytes"] > 10_000

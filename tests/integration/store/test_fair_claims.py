@@ -13,6 +13,7 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.task import HEAD_START, Priority
 from orchestrator.store import claims, workers
 from orchestrator.store.database import Database, DatabaseOptions
+from tests.fakes.workers import Feed, task_row
 
 READY = """
 INSERT INTO tasks (task_id, status, run_at, tenant, priority)
@@ -163,3 +164,15 @@ async def test_what_is_given_back_with_a_delay_waits_for_it(
     (row,) = await database.fetch("SELECT * FROM tasks")
     assert (row["status"], row["owner"], row["claims"]) == ("waiting", None, 1)
     assert await take(database, worker, limit=5) == []
+
+
+async def test_the_task_that_came_first_is_claimed_first_though_it_heard_something(
+    database: Database,
+) -> None:
+    feed = Feed(database)
+    me = await workers.register(database, "w")
+    await feed.task("first")
+    await feed.task("second")
+    await feed.event("first")
+    (claimed,) = await claims.claim(database, me, limit=1, shared_claims=5)
+    assert claimed.key == (await task_row(database, "first"))["id"]

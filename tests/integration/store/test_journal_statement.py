@@ -202,3 +202,21 @@ async def test_ingest_and_journal_lock_the_same_tasks_without_a_deadlock(
         await asyncio.gather(write_steps(), take_events())
     rows = await database.fetch("SELECT DISTINCT seq, wake FROM tasks")
     assert [(r["seq"], r["wake"]) for r in rows] == [(30, 30)]
+
+
+async def test_only_the_tasks_own_messages_are_marked_as_applied(
+    database: Database, feed: Feed, worker: WorkerId
+) -> None:
+    """After lost commits another task's message may have the number that a worker remembers."""
+    await feed.task("t")
+    (mine,) = await claims.claim(database, worker, limit=1, shared_claims=5)
+    await feed.task("u")
+    await feed.event("u", "cancel")
+    sql = "SELECT id, seq FROM inbox WHERE event_type = 'cancel'"
+    ((theirs, _),) = await database.fetch(sql)
+    step = Step(seq=Seq(2), body=EventApplied(event_type="data"))
+    entry = Entry(
+        key=mine.key, epoch=mine.epoch, seq=step.seq, steps=(step,), applied=((theirs, step.seq),)
+    )
+    await journal.journal(database, [entry])
+    assert [tuple(row) for row in await database.fetch(sql)] == [(theirs, None)]
