@@ -24,6 +24,7 @@ from orchestrator.domain.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from orchestrator.store.lineage import Lineage
 from orchestrator.telemetry.outage import Outage
 
 Row = asyncpg.Record
@@ -106,7 +107,7 @@ def store_errors() -> Iterator[None]:
         raise StoreUnavailable(f"the connection to PostgreSQL broke: {error}") from error
 
 
-async def _prepare(connection: asyncpg.Connection[Row]) -> None:
+async def _add_codecs(connection: asyncpg.Connection[Row]) -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
             name,
@@ -124,10 +125,10 @@ async def _keep(_: object) -> None:
 
 
 def with_reserve(options: DatabaseOptions) -> Database:
-    """A database with a connection set aside for what must not wait."""
-    outage = _outage()
-    reserve = Database(replace(options, pool_size=1), outage=outage)
-    return Database(options, reserve=reserve, outage=outage)
+    """A worker's: a connection is set aside for what must not wait, and it knows its server."""
+    outage, lineage = _outage(), Lineage()
+    reserve = Database(replace(options, pool_size=1), outage=outage, lineage=lineage)
+    return Database(options, reserve=reserve, outage=outage, lineage=lineage)
 
 
 def _outage() -> Outage:
@@ -143,12 +144,17 @@ class Database:
         *,
         reserve: Database | None = None,
         outage: Outage | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
-        """`reserve` is opened and closed with it; `outage` is told by all who share it once."""
+        """`reserve` is opened and closed with it; `outage` is told by all who share it once.
+
+        With a `lineage` no statement reaches a server that may have forgotten commits.
+        """
         self._options = options
         self._reserve = reserve
         self._pool: asyncpg.Pool[Row] | None = None
         self._outage = outage or _outage()
+        self._lineage = lineage
 
     @property
     def reserve(self) -> Database:
@@ -178,7 +184,7 @@ class Database:
                     timeout=options.connect_timeout_seconds,
                     command_timeout=options.patience_seconds,
                     server_settings=server_settings(options),
-                    init=_prepare,
+                    init=self._prepare,
                     reset=_keep,
                 )
         except ValueError as error:
@@ -192,6 +198,11 @@ class Database:
             if isinstance(cause, asyncpg.InvalidCatalogNameError):
                 raise InvalidSettings(f"DATABASE_URL: {cause}; create it first") from cause
             raise
+
+    async def _prepare(self, connection: asyncpg.Connection[Row]) -> None:
+        await _add_codecs(connection)
+        if self._lineage is not None:
+            await self._lineage.check(connection)
 
     async def close(self) -> None:
         """Closes what is idle, and cuts what is not within two seconds."""
