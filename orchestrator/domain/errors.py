@@ -146,6 +146,8 @@ class AgentFailed(PeerError):
 class UnusableAnswer(AgentFailed):
     """It answered, and not with a refusal: whatever it did, it may have done."""
 
+    code = "unusable_answer"
+
     def __init__(self, text: str) -> None:
         super().__init__(text, retryable=False)
 
