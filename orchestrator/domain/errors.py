@@ -16,6 +16,7 @@ OrchestratorError
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
 │   └── AgentFailed
+│       └── UnusableAnswer     it may have done what was asked
 ├── NotNow                     nobody: the call was not made, and is made later
 ├── StoreError                 PostgreSQL
 │   ├── StoreUnavailable       nobody: it is tried again
