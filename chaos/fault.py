@@ -24,13 +24,13 @@ REPEATED = "calls sent again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """No value of a measure may be larger."""
+    """No value of a measure may be larger, and there has to be one: not looked at is not held."""
 
     measure: str
     at_most: float
 
     def holds(self, values: list[float]) -> bool:
-        return all(value <= self.at_most for value in values)
+        return bool(values) and all(value <= self.at_most for value in values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,12 +137,14 @@ def _result(outcome: Outcome) -> str:
     measures = dict.fromkeys([*(bar.measure for bar in outcome.bars), *outcome.measured])
     for measure in measures:
         values = outcome.measured.get(measure, ())
-        if values and (measure != REPEATED or measure in {bar.measure for bar in outcome.bars}):
+        if measure != REPEATED or measure in {bar.measure for bar in outcome.bars}:
             parts.append(f"{measure} {_spread(values)}{_broken(outcome, measure)}")
     return "; ".join(parts)
 
 
 def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "not measured"
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"median {median(values):.2f}, most {max(values):.2f}"

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import orjson
+import pytest
+
 from chaos.fault import Bar
-from chaos.report import NEEDED, as_json, as_page, as_table, from_json, whole
+from chaos.report import NEEDED, as_json, as_page, as_table, from_json, line, whole
 from chaos.round import Outcome
 
 GOOD = Outcome(
@@ -38,6 +41,21 @@ def test_a_value_above_its_bar_breaks_the_run_and_is_marked() -> None:
     assert not slow.holds
     assert len(missed(slow)) == 1
     assert "most 10.10 **broken**" in as_table([slow])
+
+
+@pytest.mark.parametrize("measured", [{}, {"take-over, s": ()}, {"another, s": (1.0,)}])
+def test_a_bar_that_was_not_measured_breaks_the_run_and_is_marked(
+    measured: dict[str, tuple[float, ...]],
+) -> None:
+    unseen = replace(GOOD, measured=measured)
+
+    assert unseen.broken == GOOD.bars
+    assert not unseen.holds
+    assert missed(unseen) == ["bars of classes that are broken: 1 (0)"]
+    assert "take-over, s not measured **broken**" in as_table([unseen])
+    assert line(unseen).startswith("    BROKEN: ")
+    (told,) = orjson.loads(as_json([unseen]))
+    assert [bar["holds"] for bar in told["bars"]] == [False]
 
 
 def test_too_few_faults_tasks_or_too_many_calls_sent_again_break_the_run() -> None:
