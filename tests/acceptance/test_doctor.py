@@ -1,10 +1,43 @@
 """`orchestrator doctor` beside a service that is well, and where something is missing."""
 
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from orchestrator.store.migrations import head, upgrade
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import Behaviour
-from tests.integration.cli.command import called
+from tests.fixtures.servers import PostgresServer
+from tests.integration.cli.command import Done, called
 
+OLDER = "0009"
+"""The revision of an earlier release."""
 NOTHING = {"DATABASE_URL": "", "KAFKA_BOOTSTRAP_SERVERS": "", "OPENAI_API_KEY": ""}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def empty_database_url(postgres: PostgresServer) -> AsyncIterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    yield await postgres.create_database(name)
+    await postgres.drop_database(name)
+
+
+async def beside(office: Office, database_url: str) -> Done:
+    """The doctor of a service that has all the office has, but another database."""
+    return await called({**office.service.environ(), "DATABASE_URL": database_url}, "doctor")
+
+
+def troubles(done: Done) -> list[str]:
+    """The findings that are not well, each with its advice, in one line."""
+    found: list[str] = []
+    for line in done.stdout.splitlines():
+        if line.lstrip().startswith("→") and found:
+            found[-1] += f" {line.strip()}"
+        else:
+            found.append(" ".join(line.split()))
+    return [line for line in found if not line.startswith("ok ")]
 
 
 async def test_where_all_is_well_every_line_says_so(office: Office) -> None:
@@ -65,3 +98,38 @@ async def test_servers_that_are_away_fail_with_their_address(office: Office) -> 
     assert "failed   Kafka" in done.stdout
     assert "127.0.0.1:1" in done.stdout
     assert "failed   PostgreSQL" in done.stdout
+
+
+async def test_a_schema_of_an_earlier_release_fails_and_is_to_be_migrated(
+    office: Office, empty_database_url: str
+) -> None:
+    await asyncio.to_thread(upgrade, empty_database_url, to=OLDER)
+    done = await beside(office, empty_database_url)
+    assert done.returncode == 1
+    assert troubles(done) == [
+        f"failed schema the database has the schema of revision {OLDER}, this release needs "
+        f"{head()}: run `orchestrator migrate` → `orchestrator migrate`"
+    ]
+
+
+async def test_a_database_without_a_schema_fails_and_is_to_be_migrated(
+    office: Office, empty_database_url: str
+) -> None:
+    done = await beside(office, empty_database_url)
+    assert done.returncode == 1
+    assert troubles(done) == [
+        f"failed schema the database has no schema yet, this release needs revision {head()}: "
+        "run `orchestrator migrate` → `orchestrator migrate`"
+    ]
+
+
+async def test_where_no_worker_runs_and_no_agent_is_declared_it_warns_and_says_how_to_begin(
+    office: Office, database_url: str
+) -> None:
+    done = await beside(office, database_url)
+    assert done.returncode == 0  # a service that is yet to be started has nothing wrong
+    assert troubles(done) == [
+        "warning workers none runs → `orchestrator worker`",
+        "warning agents there are none → "
+        "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR",
+    ]
