@@ -25,6 +25,25 @@ async def has_tasks(database: Database, expected: int) -> bool:
     return await count(database, "tasks") >= expected
 
 
+async def add_steps(database: Database, task_id: str, first: int, last: int) -> None:
+    """Steps of a task and their outbox rows, as the journal writes them."""
+    await database.fetch(
+        """WITH t AS (
+            INSERT INTO tasks (task_id, status) VALUES ($1, 'running')
+            ON CONFLICT (task_id) DO UPDATE SET status = 'running' RETURNING id
+        ), s AS (
+            INSERT INTO steps (task, seq, kind, body, epoch)
+            SELECT t.id, n, 'event', jsonb_build_object('n', n), 1
+            FROM t, generate_series($2::int, $3::int) n
+            RETURNING task, seq
+        )
+        INSERT INTO outbox (task, seq) SELECT task, seq FROM s ORDER BY seq""",
+        task_id,
+        first,
+        last,
+    )
+
+
 def task_value(task_id: str, description: str = "x") -> bytes:
     return json.dumps({"task_id": task_id, "task_description": description}).encode()
 

@@ -15,7 +15,7 @@ from orchestrator.store import workers
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
-from tests.integration.bus.rows import count, ids_in_order, read_topic
+from tests.integration.bus.rows import add_steps, count, ids_in_order, read_topic
 
 
 class Life:
@@ -40,25 +40,6 @@ async def running_relay(
     finally:
         relay.stop()
         await task
-
-
-async def add_steps(database: Database, task_id: str, first: int, last: int) -> None:
-    """Steps of a task and their outbox rows, as the journal writes them."""
-    await database.fetch(
-        """WITH t AS (
-            INSERT INTO tasks (task_id, status) VALUES ($1, 'running')
-            ON CONFLICT (task_id) DO UPDATE SET status = 'running' RETURNING id
-        ), s AS (
-            INSERT INTO steps (task, seq, kind, body, epoch)
-            SELECT t.id, n, 'event', jsonb_build_object('n', n), 1
-            FROM t, generate_series($2::int, $3::int) n
-            RETURNING task, seq
-        )
-        INSERT INTO outbox (task, seq) SELECT task, seq FROM s ORDER BY seq""",
-        task_id,
-        first,
-        last,
-    )
 
 
 async def published(options: BusOptions) -> Sequence[ConsumerRecord]:
