@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import ConsumerRecord
 
 from orchestrator.bus.options import BusOptions
@@ -84,6 +85,17 @@ async def all_positions(
     places = [(t, p) for t in options.topics.inputs for p in range(options.partitions)]
     found = await positions.read(database, cluster_id, places)
     return {place: position.next_offset for place, position in found.items()}
+
+
+async def committed(options: BusOptions) -> dict[tuple[str, int], int]:
+    """What Kafka has of the group, for whoever looks at its lag."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
+    await admin.start()
+    try:
+        found = await admin.list_consumer_group_offsets(options.group_id)
+    finally:
+        await admin.close()
+    return {(place.topic, place.partition): at.offset for place, at in found.items()}
 
 
 def ids_in_order(records: Sequence[ConsumerRecord], task_id: str) -> list[str]:

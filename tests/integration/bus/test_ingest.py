@@ -11,6 +11,7 @@ from orchestrator.store.database import Database
 from tests.fakes.bus import CountingEngine, running_consumer, until
 from tests.integration.bus.rows import (
     all_positions,
+    committed,
     count,
     has_tasks,
     one,
@@ -162,11 +163,23 @@ async def test_one_message_that_the_database_refuses_does_not_fail_the_others(
 async def test_positions_follow_the_messages_and_kafka_has_a_copy(
     database: Database, options: BusOptions
 ) -> None:
+    cluster = await cluster_id(options)
+
+    async def has_copy() -> bool:
+        found = await all_positions(database, options, cluster)
+        # A partition without messages has a position, and nothing that would have to be committed.
+        return await committed(options) == {place: at for place, at in found.items() if at}
+
     async with running_consumer(database, options):
         await publish_tasks(options, [f"t{n}" for n in range(30)])
         await until(lambda: has_tasks(database, 30))
+        await until(has_copy, what="a copy while the consumer runs")
+        await publish_tasks(options, [f"u{n}" for n in range(30)])
+        await until(lambda: has_tasks(database, 60))
+    # Nobody comes after the consumer's end who could bring the copy up to date.
+    assert await has_copy()
     records = await read_topic(options, options.topics.tasks)
-    found = await all_positions(database, options, await cluster_id(options))
+    found = await all_positions(database, options, cluster)
     for partition in range(options.partitions):
         inside = [r.offset for r in records if r.partition == partition]
         assert found[options.topics.tasks, partition] == (max(inside) + 1 if inside else 0)
