@@ -27,7 +27,7 @@ CHUNK = b" " * 65_536
 class Behaviour:
     """What one request gets, after `delay_seconds`."""
 
-    kind: Literal["answer", "hang", "reset", "cut_off", "huge", "gzip_bomb"] = "answer"
+    kind: Literal["answer", "held", "hang", "reset", "cut_off", "huge", "gzip_bomb"] = "answer"
     code: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
@@ -39,7 +39,7 @@ class Behaviour:
 
     @property
     def has_effect(self) -> bool:
-        return self.kind == "answer" and self.code < 300
+        return self.kind in ("answer", "held") and self.code < 300
 
 
 def ok(output: dict[str, Any] | None = None, **more: Any) -> Behaviour:
@@ -98,6 +98,7 @@ class FakeAgent:
         self.max_concurrent = 0
         self._script: deque[Behaviour] = deque()
         self._given: dict[str, Behaviour] = {}
+        self._unanswered: list[web.Request] = []
         self._arrived = asyncio.Condition()
         self._released = asyncio.Event()
 
@@ -110,8 +111,13 @@ class FakeAgent:
         async with asyncio.timeout(timeout_seconds), self._arrived:
             await self._arrived.wait_for(lambda: self.sends.total() >= number)
 
+    def is_asked(self, key: str) -> bool:
+        """Whether a request with this key has no answer yet and its sender still waits for one."""
+        asking = [r for r in self._unanswered if r.transport is not None]
+        return any(r.headers.get("Idempotency-Key") == key for r in asking)
+
     def release(self) -> None:
-        """Ends every `hang`."""
+        """Ends every `hang`, and answers all that is `held`."""
         self._released.set()
 
     def application(self) -> web.Application:
@@ -153,6 +159,7 @@ class FakeAgent:
 
     async def _on_execute(self, request: web.Request) -> web.StreamResponse:
         self.concurrent += 1
+        self._unanswered.append(request)
         self.max_concurrent = max(self.max_concurrent, self.concurrent)
         try:
             received = await self._record(request)
@@ -160,6 +167,7 @@ class FakeAgent:
             await self._count(received)
             return await self._respond(request, behaviour)
         finally:
+            self._unanswered.remove(request)
             self.concurrent -= 1
 
     def _behaviour(self, key: str) -> Behaviour:
@@ -194,9 +202,10 @@ class FakeAgent:
         await asyncio.sleep(behaviour.delay_seconds)
         match behaviour.kind:
             case "answer":
-                headers = {"Content-Type": "application/json", **behaviour.headers}
-                body = behaviour.raw or behaviour.body.encode()
-                return web.Response(status=behaviour.code, headers=headers, body=body)
+                return _answer(behaviour)
+            case "held":
+                await self._released.wait()
+                return _answer(behaviour)
             case "hang":
                 await self._released.wait()
             case "reset":
@@ -210,6 +219,12 @@ class FakeAgent:
                 headers = {"Content-Encoding": "gzip"}
                 return await _stream(request, [gzip_bomb(behaviour.size)], headers)
         return web.Response(status=500)
+
+
+def _answer(behaviour: Behaviour) -> web.Response:
+    headers = {"Content-Type": "application/json", **behaviour.headers}
+    body = behaviour.raw or behaviour.body.encode()
+    return web.Response(status=behaviour.code, headers=headers, body=body)
 
 
 @lru_cache(maxsize=4)
