@@ -8,7 +8,8 @@ from tests.fakes.bus import until
 
 REGISTER = "Register the customer ACME"
 TRIES = 5
-"""The machine may be busy with something else: the best of some says what the worker does."""
+AT_ONCE_SECONDS = 1.0
+"""What is promised of each cancel and each pause, also while a call is under way."""
 
 
 async def begun(office: Office, task_id: str) -> None:
@@ -16,24 +17,29 @@ async def begun(office: Office, task_id: str) -> None:
     await until(lambda: f"{task_id}/2/1" in office.crm.sends, seconds=40, what=f"{task_id} begun")
 
 
-async def test_a_pause_event_shows_at_once_and_lets_the_call_end(office: Office) -> None:
-    office.crm.will(Behaviour(body=ok({"customer_id": "C-1"}).body, delay_seconds=3.0))
-    await office.observer.task("paused", REGISTER, "customer_id", "account_number")
-    await begun(office, "paused")
+async def test_a_pause_event_shows_within_a_second_and_lets_the_call_end(office: Office) -> None:
+    slow = Behaviour(body=ok({"customer_id": "C-1"}).body, delay_seconds=3.0)
+    took = []
+    for number in range(TRIES):
+        task_id = f"paused-{number}"
+        office.crm.will(slow)
+        await office.observer.task(task_id, REGISTER, "customer_id", "account_number")
+        await begun(office, task_id)
+        began = time.monotonic()
+        await office.observer.event(task_id, {"by": "ops"}, event_type="pause")
+        await until(lambda task_id=task_id: _shows_pause(office, task_id), what=f"{task_id} paused")
+        took.append(time.monotonic() - began)
+        row = await office.observer.reached(task_id, "waiting")
+        assert row["reason"] == "a resume event (paused by ops)"
+        assert row["context"]["collected_data"] == {"customer_id": "C-1"}
+        await office.observer.event(task_id, event_type="resume")
+        await office.observer.reached(task_id, "completed")
+        assert office.crm.sends[f"{task_id}/2/1"] == 1
+    assert max(took) < AT_ONCE_SECONDS, took
 
-    await office.observer.event("paused", {"by": "ops"}, event_type="pause")
 
-    await until(lambda: _shows_pause(office), seconds=20, what="paused")
-    row = await office.observer.reached("paused", "waiting")
-    assert row["reason"] == "a resume event (paused by ops)"
-    assert row["context"]["collected_data"] == {"customer_id": "C-1"}
-    await office.observer.event("paused", event_type="resume")
-    await office.observer.reached("paused", "completed")
-    assert office.crm.sends["paused/2/1"] == 1
-
-
-async def _shows_pause(office: Office) -> bool:
-    row = await office.observer.row("paused")
+async def _shows_pause(office: Office, task_id: str) -> bool:
+    row = await office.observer.row(task_id)
     return bool(row["context"]["current_state"] == "paused by ops")
 
 
@@ -67,6 +73,6 @@ async def test_a_cancel_event_ends_a_task_during_a_call_within_a_second(office: 
         row = await office.observer.reached(task_id, "cancelled")
         took.append(time.monotonic() - began)
         assert row["reason"] == "typo (ops)"
-    assert min(took) < 1, took
+    assert max(took) < AT_ONCE_SECONDS, took
     last = (await office.observer.steps("cut-0"))[-1]
     assert last["body"]["unknown"] == ["cut-0/2/1"]
