@@ -16,6 +16,8 @@ MAX_BODY_BYTES = 4_000_000
 class ModelHealth:
     problem: str | None = None
     """Why no model can be asked there; None where nothing speaks against it."""
+    doubt: str | None = None
+    """What may be wrong with the address: it answers, but not as an OpenAI-compatible endpoint."""
     lists_model: bool | None = None
     """Whether the model is among those that the endpoint offers; None where it does not say."""
 
@@ -43,10 +45,17 @@ def _judged(answer: httpx.Response, *, base_url: str, name: str) -> ModelHealth:
         return ModelHealth(problem=f"{base_url} refuses the key (HTTP {answer.status_code})")
     if answer.is_server_error:
         return ModelHealth(problem=f"{base_url} answers HTTP {answer.status_code}")
-    if not answer.is_success or len(answer.content) > MAX_BODY_BYTES:
-        return ModelHealth()  # many endpoints offer chats and no list
+    if not answer.is_success:
+        # Some endpoints offer chats and no list, so it is no failure.
+        return _doubtful(base_url, f"answers HTTP {answer.status_code}")
+    if len(answer.content) > MAX_BODY_BYTES:
+        return ModelHealth()
     try:
         offered = {model["id"] for model in orjson.loads(answer.content)["data"]}
     except (ValueError, TypeError, KeyError):
-        return ModelHealth()
+        return _doubtful(base_url, "answers with something else than a list of models")
     return ModelHealth(lists_model=name in offered)
+
+
+def _doubtful(base_url: str, what: str) -> ModelHealth:
+    return ModelHealth(doubt=f"{base_url}/models {what}: does OPENAI_BASE_URL end in /v1?")

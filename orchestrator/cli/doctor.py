@@ -4,9 +4,8 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 import typer
 from rich.text import Text
@@ -14,12 +13,14 @@ from rich.text import Text
 from orchestrator.agents.declaration import parse
 from orchestrator.agents.health import health
 from orchestrator.agents.http import agent_http_client
-from orchestrator.agents.model_health import model_health
+from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import look_at_cluster
+from orchestrator.cli.doctor_model import model_finding
+from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
-from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import agents as stored
 from orchestrator.store import workers
 from orchestrator.store.database import Database
@@ -30,21 +31,9 @@ from orchestrator.telemetry.logs import LogOptions, configure_logs
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-OPENAI_URL = "https://api.openai.com/v1"
 MAX_SKEW_SECONDS = 5.0
 
-State = Literal["ok", "warning", "failed", "skipped"]
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One line: what was looked at, how it is, and what to do about it."""
-
-    name: str
-    state: State
-    says: str
-    advice: str | None = None
 
 
 @app.command()
@@ -77,48 +66,45 @@ def _show(finding: Finding) -> None:
 
 async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
     """Everything, each as soon as it is known; what one fault makes impossible is skipped."""
-    settings = _settings(environ)
-    for _, problems in settings.values():
-        for problem in problems:
-            yield Finding(
-                name="settings",
-                state="failed",
-                says=problem,
-                advice="set it in the environment or in .env; .env.example lists them all",
-            )
-    if not any(problems for _, problems in settings.values()):
-        yield Finding(name="settings", state="ok", says="every variable can be used")
-    async for finding in _kafka(settings["kafka"][0]):
-        yield finding
-    async for finding in _postgres(settings["database"][0]):
-        yield finding
-    yield await _model(settings["model"][0])
-
-
-def _settings(environ: Mapping[str, str]) -> dict[Need, tuple[Settings | None, list[str]]]:
-    """By what needs them: one wrong variable must not hide what can be said of the rest."""
-    told: set[str] = set()
-    found: dict[Need, tuple[Settings | None, list[str]]] = {}
-    needs: tuple[Need, ...] = ("database", "kafka", "model")
-    for need in needs:
-        try:
-            found[need] = load_settings(environ, needs=(need,)), []
-        except InvalidSettings as error:
-            lines = [line for line in str(error).splitlines() if line not in told]
-            told.update(lines)
-            found[need] = None, lines
-    return found
-
-
-def _skipped(name: str) -> Finding:
-    return Finding(name=name, state="skipped", says="its settings can't be used")
-
-
-async def _kafka(settings: Settings | None) -> AsyncIterator[Finding]:
-    if settings is None:
-        yield _skipped("Kafka")
+    try:
+        found = examine_settings(environ)
+    except InvalidSettings as error:
+        yield _wrong_setting(str(error))
+        for name in ("Kafka", "PostgreSQL", "model"):
+            yield skipped(name)
         return
-    options = settings.bus
+    for problem in found.problems:
+        yield _wrong_setting(problem)
+    if not found.problems:
+        yield Finding(name="settings", state="ok", says="every variable can be used")
+    async for finding in _parts(found):
+        yield finding
+
+
+def _wrong_setting(problem: str) -> Finding:
+    advice = "set it in the environment or in .env; .env.example lists them all"
+    return Finding(name="settings", state="failed", says=problem, advice=advice)
+
+
+async def _parts(found: Examined) -> AsyncIterator[Finding]:
+    """Each by itself: one wrong variable must not hide what can be said of the rest."""
+    if "kafka" in found.usable:
+        async for finding in _kafka(found.settings.bus):
+            yield finding
+    else:
+        yield skipped("Kafka")
+    if "database" in found.usable:
+        async for finding in _postgres(found.settings):
+            yield finding
+    else:
+        yield skipped("PostgreSQL")
+    if "model" in found.usable:
+        yield await model_finding(found.settings.model)
+    else:
+        yield skipped("model")
+
+
+async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(3 * options.request_timeout_seconds):
             cluster = await look_at_cluster(options)
@@ -145,10 +131,7 @@ async def _kafka(settings: Settings | None) -> AsyncIterator[Finding]:
     yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
 
 
-async def _postgres(settings: Settings | None) -> AsyncIterator[Finding]:
-    if settings is None:
-        yield _skipped("PostgreSQL")
-        return
+async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
@@ -231,21 +214,3 @@ async def _agents(database: Database) -> AsyncIterator[Finding]:
             says = answer.error or f"agent {agent.id!r} says that it is not ready"
             advice = f"look at {agent.endpoint}/health; its calls wait until it answers"
             yield Finding(name="agent", state="failed", says=says, advice=advice)
-
-
-async def _model(settings: Settings | None) -> Finding:
-    if settings is None:
-        return _skipped("model")
-    options = settings.model
-    if options.provider != "openai":
-        says = f"{options.model}: only OpenAI's protocol can be asked without spending tokens"
-        return Finding(name="model", state="skipped", says=says)
-    url = options.base_url or OPENAI_URL
-    found = await model_health(base_url=url, api_key=options.api_key, name=options.name)
-    if found.problem is not None:
-        advice = "OPENAI_API_KEY and OPENAI_BASE_URL say how"
-        return Finding(name="model", state="failed", says=found.problem, advice=advice)
-    if found.lists_model is False:
-        says = f"{url} answers, but does not list {options.name}"
-        return Finding(name="model", state="warning", says=says, advice="LLM_MODEL names it")
-    return Finding(name="model", state="ok", says=f"{options.model} at {url}")

@@ -1,7 +1,7 @@
 """What is missing, wrong, unknown or contradictory: a line each, never the value of a secret."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,14 @@ from orchestrator.settings.variables import (
 from orchestrator.store.database_url import checked_url
 
 Need = Literal["database", "kafka", "model"]
+NEEDS: tuple[Need, ...] = ("database", "kafka", "model")
+
+ADDRESSED_BY: Mapping[Need, tuple[str, ...]] = {
+    "database": ("DATABASE_URL",),
+    "kafka": ("KAFKA_", "ORCHESTRATOR_TOPIC_"),
+    "model": ("LLM_MODEL", "OPENAI_"),
+}
+"""How the names begin without which a part can't even be looked at; others have defaults."""
 
 MAX_SHOWN = 60
 
@@ -74,6 +82,14 @@ def _problem(error: ErrorDetails) -> str:
     return f"{name}: expected {expected(name)}" + (f"; got {value}" if is_shown else "")
 
 
+def spoilt(problems: Iterable[str]) -> frozenset[Need]:
+    """What nobody can look at, as one of these lines is about where it is, or how to log in."""
+    names = [line.partition(":")[0] for line in problems]
+    return frozenset(
+        need for need, starts in ADDRESSED_BY.items() if any(n.startswith(starts) for n in names)
+    )
+
+
 def contradictions(
     variables: Variables, needs: frozenset[Need], environ: Mapping[str, str]
 ) -> Iterator[str]:
@@ -92,6 +108,23 @@ def contradictions(
     folder = variables.orchestrator_agents_dir
     if "model" in needs and folder is not None and not Path(folder).is_dir():
         yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"
+    if "model" in needs and variables.orchestrator_max_cost is not None:
+        yield from _price_problems(variables)
+
+
+def _price_problems(variables: Variables) -> Iterator[str]:
+    """A budget of money can't be kept by a model whose price nobody said: every task would fail."""
+    prices = variables.orchestrator_model_prices
+    if prices is None:
+        yield (
+            "ORCHESTRATOR_MODEL_PRICES: is missing; ORCHESTRATOR_MAX_COST is set, and needs what "
+            f"{variables.llm_model} costs"
+        )
+    elif variables.llm_model not in prices:
+        yield (
+            f"ORCHESTRATOR_MODEL_PRICES: has no price of {variables.llm_model}; "
+            "ORCHESTRATOR_MAX_COST is set, and needs it"
+        )
 
 
 def _missing(name: str, environ: Mapping[str, str], wanted: str) -> str:

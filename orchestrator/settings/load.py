@@ -18,7 +18,15 @@ from orchestrator.domain.budget import micros
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.engine.options import EngineOptions, TaskLimits
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
-from orchestrator.settings.checks import Need, contradictions, unknown, validated, with_secret_files
+from orchestrator.settings.checks import (
+    NEEDS,
+    Need,
+    contradictions,
+    spoilt,
+    unknown,
+    validated,
+    with_secret_files,
+)
 from orchestrator.settings.variables import ENGINE, Variables
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.database_url import checked_url
@@ -61,10 +69,20 @@ class Settings:
         return self._model
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What is wrong with the variables, and what can be used all the same."""
+
+    problems: tuple[str, ...]
+    settings: Settings
+    """Has the parts in `usable`; a wrong variable of any other has its default here."""
+    usable: frozenset[Need]
+
+
 def load_settings(
     environ: Mapping[str, str],
     *,
-    needs: Iterable[Need] = ("database", "kafka", "model"),
+    needs: Iterable[Need] = NEEDS,
     env_file: Path | None = Path(".env"),
 ) -> Settings:
     """The options of every part, from `environ` and, for what it lacks, from `env_file`.
@@ -72,16 +90,41 @@ def load_settings(
     Raises:
         InvalidSettings: variables are missing, wrong or unknown; one line for each.
     """
-    merged = {**_file_values(env_file), **{n: v for n, v in environ.items() if v}}
+    merged = _merged(environ, env_file)
+    variables, problems = _read(merged, frozenset(needs))
+    if problems:
+        raise InvalidSettings("\n".join(problems))
+    return _settings(variables, frozenset(needs), merged)
+
+
+def examine_settings(
+    environ: Mapping[str, str], *, env_file: Path | None = Path(".env")
+) -> Examined:
+    """For who looks at each part by itself: one wrong variable must not hide the others.
+
+    Raises:
+        InvalidSettings: `env_file` can't be read, so nothing is known of any part.
+    """
+    merged = _merged(environ, env_file)
+    variables, problems = _read(merged, frozenset(NEEDS))
+    usable = frozenset(NEEDS) - spoilt(problems)
+    return Examined(
+        problems=tuple(problems), settings=_settings(variables, usable, merged), usable=usable
+    )
+
+
+def _merged(environ: Mapping[str, str], env_file: Path | None) -> dict[str, str]:
+    return {**_file_values(env_file), **{n: v for n, v in environ.items() if v}}
+
+
+def _read(merged: Mapping[str, str], needs: frozenset[Need]) -> tuple[Variables, list[str]]:
     problems = [*unknown(merged)]
     values = with_secret_files(merged, problems)
     variables = validated(values, problems)
     told = {line.partition(":")[0] for line in problems}
-    found = contradictions(variables, frozenset(needs), merged)
+    found = contradictions(variables, needs, merged)
     problems += [line for line in found if line.partition(":")[0] not in told]
-    if problems:
-        raise InvalidSettings("\n".join(problems))
-    return _settings(variables, frozenset(needs), merged)
+    return variables, problems
 
 
 def _file_values(env_file: Path | None) -> dict[str, str]:

@@ -104,6 +104,7 @@ class FakeLlm:
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self._on_prompt)
+        app.router.add_get("/v1/models", _on_models)
         return app
 
     async def _on_prompt(self, request: web.Request) -> web.Response:
@@ -132,6 +133,10 @@ class FakeLlm:
         if script:
             return script.popleft()
         return calls(*plan(body["messages"], body["tools"]))
+
+
+async def _on_models(_: web.Request) -> web.Response:
+    return web.json_response({"object": "list", "data": [{"id": "fake", "object": "model"}]})
 
 
 def _read(body: Json, *, at: float) -> Prompt:

@@ -126,6 +126,27 @@ def test_a_login_needs_a_name_and_a_password() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("prices", "says"),
+    [
+        ("", "is missing; ORCHESTRATOR_MAX_COST is set, and needs what openai:gpt-4.1-mini costs"),
+        (
+            '{"openai:other": {"input": 1, "output": 2}}',
+            "has no price of openai:gpt-4.1-mini; ORCHESTRATOR_MAX_COST is set, and needs it",
+        ),
+    ],
+)
+def test_a_budget_of_money_needs_the_models_price(prices: str, says: str) -> None:
+    environ = {
+        **COMPLETE,
+        "ORCHESTRATOR_MAX_COST": "1",
+        "ORCHESTRATOR_MODEL_PRICES": prices,
+    }
+    assert problems(environ) == [f"ORCHESTRATOR_MODEL_PRICES: {says}"]
+    priced = '{"openai:gpt-4.1-mini": {"input": 1, "output": 2}}'
+    assert load({**environ, "ORCHESTRATOR_MODEL_PRICES": priced}).model.price is not None
+
+
 def test_a_password_without_a_login_is_told() -> None:
     (line,) = problems({**COMPLETE, "KAFKA_SASL_PASSWORD": "CANARY"})
     assert "set that to SASL_SSL" in line

@@ -10,13 +10,10 @@ from aiohttp import web
 
 from orchestrator.agents.model_health import ModelHealth, model_health
 
+NO_LIST = "/models answers with something else than a list of models"
 LISTED = json.dumps({"data": [{"id": "m"}, {"id": "n"}]})
-ANSWERS = [
-    (200, LISTED, ModelHealth(lists_model=True)),
-    (200, '{"data": []}', ModelHealth(lists_model=False)),
-    (200, "<html>", ModelHealth()),
-    (404, "", ModelHealth()),
-]
+ANSWERS = [(200, LISTED, True), (200, '{"data": []}', False)]
+DOUBTS = [(200, "<html>", NO_LIST), (404, "", "/models answers HTTP 404")]
 
 
 @asynccontextmanager
@@ -36,16 +33,31 @@ async def endpoint(
             await runner.cleanup()
 
 
-@pytest.mark.parametrize(("code", "body", "expected"), ANSWERS, ids=["listed", "not", "odd", "404"])
-async def test_an_endpoint_that_answers_is_well(
-    code: int, body: str, expected: ModelHealth
-) -> None:
+async def not_found(_: web.Request) -> web.Response:
+    return web.Response(status=404)
+
+
+@pytest.mark.parametrize(("code", "body", "lists"), ANSWERS, ids=["listed", "not"])
+async def test_an_endpoint_that_answers_is_well(code: int, body: str, lists: bool) -> None:
     async def models(request: web.Request) -> web.Response:
         assert request.headers["Authorization"] == "Bearer key"
         return web.Response(status=code, text=body)
 
     async with endpoint(models) as url:
-        assert await model_health(base_url=url, api_key="key", name="m") == expected
+        found = await model_health(base_url=url, api_key="key", name="m")
+    assert found == ModelHealth(lists_model=lists)
+
+
+@pytest.mark.parametrize(("code", "body", "doubt"), DOUBTS, ids=["odd", "404"])
+async def test_an_endpoint_without_a_list_may_be_the_wrong_address(
+    code: int, body: str, doubt: str
+) -> None:
+    async def models(_: web.Request) -> web.Response:
+        return web.Response(status=code, text=body)
+
+    async with endpoint(models) as url:
+        found = await model_health(base_url=url, api_key=None, name="m")
+    assert found == ModelHealth(doubt=f"{url}{doubt}: does OPENAI_BASE_URL end in /v1?")
 
 
 @pytest.mark.parametrize(("code", "words"), [(401, "refuses the key"), (503, "HTTP 503")])

@@ -1,0 +1,74 @@
+"""`orchestrator doctor` where something is wrong that a worker, or each of its tasks, ends of."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.agents.test_model_health import endpoint, not_found
+from tests.integration.cli.command import orchestrator
+
+NOWHERE = {
+    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "OPENAI_API_KEY": "key",
+    "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+}
+
+
+async def lines(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Name, state and words of each finding."""
+    done = await asyncio.to_thread(orchestrator, "doctor", "--json", environ=environ)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    assert done.returncode == (1 if any(f["state"] == "failed" for f in found) else 0)
+    return [(f["name"], f["state"], f["says"]) for f in found]
+
+
+def of(found: list[tuple[str, str, str]], name: str) -> tuple[str, str]:
+    ((state, says),) = [(state, says) for n, state, says in found if n == name]
+    return state, says
+
+
+async def test_a_model_whose_package_is_missing_fails() -> None:
+    state, says = of(await lines({**NOWHERE, "LLM_MODEL": "anthropic:claude"}), "model")
+    assert state == "failed"
+    assert "langchain-anthropic" in says
+
+
+async def test_a_web_server_that_is_no_model_is_doubted() -> None:
+    async with endpoint(not_found) as url:
+        environ = {**NOWHERE, "OPENAI_BASE_URL": url.removesuffix("/v1")}
+        state, says = of(await lines(environ), "model")
+    assert state == "warning"
+    assert says.endswith("answers HTTP 404: does OPENAI_BASE_URL end in /v1?")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hidden"),
+    [
+        ({"KAFKA_BOOTSTRAP_SERVERS": "kafka"}, "Kafka"),
+        ({"DATABASE_URL": "mysql://db/orders"}, "PostgreSQL"),
+        ({"LLM_MODEL": "gpt-4.1"}, "model"),
+        ({"ORCHESTRATOR_CONCURENCY": "5"}, None),
+        ({"PORT": "http"}, None),
+    ],
+)
+async def test_one_wrong_variable_hides_nothing_else(
+    wrong: dict[str, str], hidden: str | None
+) -> None:
+    found = await lines({**NOWHERE, **wrong})
+    assert of(found, "settings")[1].startswith(next(iter(wrong)))
+    assert {name for name, state, _ in found if state == "skipped"} == ({hidden} - {None})
+
+
+async def test_a_file_of_settings_that_can_not_be_read_leaves_nothing_to_look_at(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".env").write_bytes(b"PORT=\xff\n")
+    done = await asyncio.to_thread(orchestrator, "doctor", environ=NOWHERE, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "failed   settings    .env: can't be read as UTF-8 text" in done.stdout
+    assert done.stdout.count("skipped ") == 3
