@@ -28,8 +28,10 @@ from orchestrator.cli.target_view import resume as resume_target
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import NotFound
 from orchestrator.store import agents as stored
+from orchestrator.store import targets
 from orchestrator.store.database import Database
 from orchestrator.store.notices import Notice, notify
+from orchestrator.store.targets import PauseRow
 from orchestrator.telemetry.log_lines import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -114,9 +116,13 @@ def _no_such(agent_id: str, tenant: str) -> NotFound:
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """Every agent that the model can choose from."""
-    agents = with_database(_all)
+
+    async def work(database: Database) -> tuple[list[Agent], dict[str, PauseRow]]:
+        return await _all(database), {p.target: p for p in await targets.pauses(database)}
+
+    agents, pauses = with_database(work)
     if as_json:
-        print_json([dump(agent) for agent in agents])
+        print_json([{**dump(agent), "pause": pauses.get(_target(agent))} for agent in agents])
         return
     if not agents:
         note(NO_AGENTS)
@@ -125,6 +131,7 @@ def list_(*, as_json: AsJson = False) -> None:
         (
             agent.id,
             agent.tenant,
+            _paused_by(pauses.get(_target(agent))),
             agent.protocol,
             agent.endpoint,
             shortened(", ".join(agent.output_fields), 40),
@@ -133,8 +140,15 @@ def list_(*, as_json: AsJson = False) -> None:
         for agent in agents
     )
     console().print(
-        table(("AGENT", "TENANT", "PROTOCOL", "ENDPOINT", "FIELDS", "DESCRIPTION"), rows)
+        table(("AGENT", "TENANT", "PAUSED", "PROTOCOL", "ENDPOINT", "FIELDS", "DESCRIPTION"), rows)
     )
+
+
+def _paused_by(pause: PauseRow | None) -> str:
+    if pause is None:
+        return ""
+    reason = f": {pause.reason}" if pause.reason else ""
+    return shortened(f"by {pause.by}{reason}", 40)
 
 
 @app.command()

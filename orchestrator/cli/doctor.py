@@ -13,16 +13,19 @@ from rich.text import Text
 from orchestrator.agents.declaration import parse
 from orchestrator.agents.health import health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import look_at_cluster
 from orchestrator.cli.doctor_model import model_finding
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
+from orchestrator.cli.target_view import pause_text
+from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
 from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import agents as stored
-from orchestrator.store import workers
+from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.migrations import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
@@ -184,6 +187,34 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         )
     async for finding in _agents(database):
         yield finding
+    for finding in await _pauses(database, settings.llm_model):
+        yield finding
+
+
+async def _pauses(database: Database, model: str) -> list[Finding]:
+    """What an operator put on hold: all is well then, and its tasks stand still all the same."""
+    commands = {model_target(model): (f"model {model}", f"models resume {model}")}
+    for agent in await _declared(database):
+        whose = "" if agent.tenant == "default" else f" --tenant {agent.tenant}"
+        target = agent_target(agent.tenant, agent.id)
+        commands[target] = f"agent {agent.id}", f"agents resume {agent.id}{whose}"
+    return [
+        Finding(
+            name="pause",
+            state="warning",
+            says=f"{commands[pause.target][0]} is {pause_text(pause)}",
+            advice=f"its tasks wait; `orchestrator {commands[pause.target][1]}`",
+        )
+        for pause in await targets.pauses(database)
+        if pause.target in commands
+    ]
+
+
+async def _declared(database: Database) -> list[Agent]:
+    return [
+        parse(document, source="the catalogue", environ={})
+        for document in await stored.declarations(database)
+    ]
 
 
 def clock_finding(skew: float) -> Finding:
@@ -196,10 +227,7 @@ def clock_finding(skew: float) -> Finding:
 
 
 async def _agents(database: Database) -> AsyncIterator[Finding]:
-    declared = [
-        parse(document, source="the catalogue", environ={})
-        for document in await stored.declarations(database)
-    ]
+    declared = await _declared(database)
     if not declared:
         advice = "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR"
         yield Finding(name="agents", state="warning", says="there are none", advice=advice)

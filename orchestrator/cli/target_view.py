@@ -61,13 +61,14 @@ def details_document(found: TargetDetails) -> dict[str, Any]:
     return asdict(found)
 
 
+def pause_text(pause: PauseRow) -> str:
+    reason = f": {pause.reason}" if pause.reason else ""
+    return f"paused by {pause.by} since {time_text(pause.at)}{reason}"
+
+
 def details_lines(found: TargetDetails) -> Iterator[str]:
     """For people: a line for the pause, one for what is parked, one for each worker."""
-    if found.pause is not None:
-        reason = f": {found.pause.reason}" if found.pause.reason else ""
-        yield f"paused by {found.pause.by} since {time_text(found.pause.at)}{reason}"
-    else:
-        yield "not paused"
+    yield "not paused" if found.pause is None else pause_text(found.pause)
     yield f"tasks parked for it: {found.parked_tasks}"
     if not found.workers:
         yield "no living worker has called it yet"

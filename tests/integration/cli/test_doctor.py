@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.integration.agents.test_model_health import endpoint, not_found
-from tests.integration.cli.command import orchestrator
+from tests.integration.cli.command import orchestrator, told
+from tests.integration.cli.test_agents import CRM, declared
 
 NOWHERE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
@@ -72,3 +73,22 @@ async def test_a_file_of_settings_that_can_not_be_read_leaves_nothing_to_look_at
     assert done.returncode == 1
     assert "failed   settings    .env: can't be read as UTF-8 text" in done.stdout
     assert done.stdout.count("skipped ") == 3
+
+
+async def test_what_is_paused_is_told_with_who_and_why_and_how_to_resume(
+    database_url: str, tmp_path: Path
+) -> None:
+    environ = {"DATABASE_URL": database_url}
+    await told(environ, "agents", "add", declared(tmp_path, "crm.yaml", CRM + "tenant: acme\n"))
+    why = ("--by", "kim", "--reason", "too dear")
+    await told(environ, "agents", "pause", "crm", "--tenant", "acme", *why)
+    await told(environ, "models", "pause", *why)
+    done = await asyncio.to_thread(orchestrator, "doctor", "--json", environ={**NOWHERE, **environ})
+    pauses = [f for f in json.loads(done.stdout) if f["name"] == "pause"]
+    assert {f["state"] for f in pauses} == {"warning"}
+    assert [f["says"].endswith(": too dear") for f in pauses] == [True, True]
+    assert [" is paused by kim since " in f["says"] for f in pauses] == [True, True]
+    assert sorted(f["advice"] for f in pauses) == [
+        "its tasks wait; `orchestrator agents resume crm --tenant acme`",
+        "its tasks wait; `orchestrator models resume openai:gpt-4.1-mini`",
+    ]

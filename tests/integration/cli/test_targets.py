@@ -57,6 +57,16 @@ async def test_what_is_shown_says_who_paused_it_and_why(environ: dict[str, str])
     assert shown.startswith("id: crm")
 
 
+async def test_a_list_of_agents_says_which_are_paused(environ: dict[str, str]) -> None:
+    (agent,) = await told(environ, "agents", "list")
+    assert agent["pause"] is None
+    await told(environ, "agents", "pause", "crm", "--by", "kim", "--reason", "too dear")
+    (agent,) = await told(environ, "agents", "list")
+    assert (agent["pause"]["by"], agent["pause"]["reason"]) == ("kim", "too dear")
+    listed = (await called({**environ, "COLUMNS": "200"}, "agents", "list")).stdout
+    assert "by kim: too dear" in listed
+
+
 async def test_what_is_shown_has_each_workers_view(
     environ: dict[str, str], database: Database
 ) -> None:
