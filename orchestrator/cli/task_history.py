@@ -10,8 +10,10 @@ from functools import singledispatch
 
 from rich.table import Table
 
+from orchestrator.cli.calls_made import calls_made
 from orchestrator.cli.output import duration_text, shortened, table, time_text
 from orchestrator.cli.task_view import cost_text, tokens_text
+from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.errors import UnreadableJournal
 from orchestrator.domain.json import JsonObject
@@ -74,15 +76,23 @@ def happening(step: StepRow, *, epoch: int) -> Happening:
         what=what,
         why=why,
         agent=step.agent,
-        attempt=step.attempt,
+        attempt=step.attempt if _is_measured(step) else None,
         model=str(model) if model else None,
         input_tokens=step.input_tokens,
         output_tokens=step.output_tokens,
         cost=step.cost,
-        duration_ms=step.duration_ms,
+        duration_ms=step.duration_ms if _is_measured(step) else None,
         epoch=epoch,
         change=step.change,
     )
+
+
+def _is_measured(step: StepRow) -> bool:
+    """False of a result that no call brought: it was cut, or never made, or a message has it.
+
+    Its body has the time 0 then, and a number of a try that perhaps nobody made.
+    """
+    return step.kind != CallFinished.kind or bool(step.duration_ms)
 
 
 def _told(step: StepRow) -> Told:
@@ -127,12 +137,17 @@ def _(body: Decided) -> Told:
 
 @_of.register
 def _(body: CallStarted) -> Told:
-    return "engine", f"call {body.step}/{body.call} of {body.agent} goes out", "at most once"
+    what = f"call {body.step}/{body.call} of {body.agent} goes out"
+    return "engine", what, "from here on it may have its effect"
 
 
 @_of.register
 def _(body: CallFinished) -> Told:
-    what = f"call {body.step}/{body.call} of {body.agent}: {body.status}"
+    call = f"call {body.step}/{body.call} of {body.agent}"
+    if body.status is CallStatus.ACCEPTED and body.until is None and body.error:
+        # The agent accepted nothing, or there were a time until which its answer is waited for.
+        return "engine", f"{call}: outcome unknown", f"waits for {body.error}"
+    what = f"{call}: {body.status}"
     return body.by or body.agent, what, body.reason or body.error or ""
 
 
@@ -211,8 +226,8 @@ def history_table(steps: Sequence[Happening], rows: Sequence[StepRow]) -> Table:
                 shortened(step.who, 40),
                 shortened(step.what, WHAT_LENGTH),
                 shortened(step.why, WHY_LENGTH),
-                "" if step.attempt is None else str(step.attempt),
-                "" if step.duration_ms is None else duration_text(step.duration_ms / 1000),
+                _figure(step, None if step.attempt is None else str(step.attempt)),
+                _figure(step, _took(step)),
                 tokens_text(row),
                 cost_text(step.cost),
                 str(step.epoch),
@@ -222,12 +237,22 @@ def history_table(steps: Sequence[Happening], rows: Sequence[StepRow]) -> Table:
     )
 
 
-def totals(steps: Sequence[Happening]) -> dict[str, int | float]:
+def _figure(step: Happening, text: str | None) -> str:
+    """A dash where a call has none: a false one would be believed."""
+    return text or ("-" if step.kind == CallFinished.kind else "")
+
+
+def _took(step: Happening) -> str | None:
+    return None if step.duration_ms is None else duration_text(step.duration_ms / 1000)
+
+
+def totals(steps: Sequence[Happening], rows: Sequence[StepRow]) -> dict[str, int | float]:
     """What the task's turns and calls came to; what a fork copied is the other task's."""
     own = [step for step in steps if step.epoch > 0 or step.kind == "forked"]
+    numbers = {step.seq for step in own}
     return {
         "decisions": sum(step.kind == "decision" for step in own),
-        "calls": sum(step.kind == "result" for step in own),
+        "calls": calls_made(row for row in rows if row.seq in numbers),
         "input_tokens": sum(step.input_tokens or 0 for step in own),
         "output_tokens": sum(step.output_tokens or 0 for step in own),
         "cost": round(sum(step.cost or 0.0 for step in own), 6),

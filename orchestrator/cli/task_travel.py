@@ -30,11 +30,11 @@ def history(task_id: Id, *, as_json: AsJson = False) -> None:
     rows, epochs = with_database(read)
     told = [happening(row, epoch=epochs[row.seq]) for row in rows]
     if as_json:
-        print_json({"task_id": task_id, "totals": totals(told), "steps": told})
+        print_json({"task_id": task_id, "totals": totals(told, rows), "steps": told})
         return
     out = console()
     out.print(history_table(told, rows))
-    out.print(", ".join(f"{name}: {value}" for name, value in totals(told).items()))
+    out.print(", ".join(f"{name}: {value}" for name, value in totals(told, rows).items()))
 
 
 def fork(  # noqa: PLR0913 # sizes: each is an option of the command line

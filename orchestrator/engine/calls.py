@@ -22,6 +22,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.call_states import DueCall
+from orchestrator.engine.facts import no_agent
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.planners.gated import LEASE_SECONDS
@@ -84,8 +85,7 @@ class Calls:
         becomes of this one.
         """
         if agent is None:
-            error = f"there is no agent {due.call.agent!r} any more"
-            return _finished(due, _error(error), is_unsure=was_sent)
+            return _finished(due, _error(no_agent(due.call.agent)), is_unsure=was_sent)
         await self._lease.held()
         if agent.effects == "at_most_once" and due.was_started:
             return await self._ask_after(due, snapshot, agent)

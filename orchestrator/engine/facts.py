@@ -32,6 +32,9 @@ from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.moves import Sleep
 from orchestrator.planners.planner import OverBudget
 
+NOT_MADE = "it was not made: the task was over"
+"""The error of a call that the task ended without."""
+
 
 def decided_by(turn: Turn) -> Decided:
     return Decided(
@@ -120,8 +123,20 @@ def not_made(due: DueCall) -> CallFinished:
         call=due.call.number,
         agent=due.call.agent,
         status=CallStatus.ERROR,
-        error="it was not made: the task was over",
+        error=NOT_MADE,
     )
+
+
+def no_agent(agent: AgentId) -> str:
+    """The error of a call whose agent was removed before it, or another try of it, was made."""
+    return f"there is no agent {agent!r} any more"
+
+
+def was_never_made(body: CallFinished) -> bool:
+    """Whether the result says so; the journal has it in its error alone."""
+    if body.status is not CallStatus.ERROR or body.is_unsure:
+        return False
+    return body.error in (NOT_MADE, no_agent(body.agent))
 
 
 def gave_up(step: Seq, call: Call) -> CallFinished:

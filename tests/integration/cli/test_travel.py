@@ -76,7 +76,7 @@ async def test_history_says_who_did_what_why_and_at_what_cost(
     assert [(s["who"], s["what"], s["why"]) for s in answer["steps"]] == [
         ("tasks/0/0", "the task", "the task t"),
         ("planner", "call mail", ""),
-        ("engine", "call 2/1 of mail goes out", "at most once"),
+        ("engine", "call 2/1 of mail goes out", "from here on it may have its effect"),
         ("mail", "try 1 failed", "503"),
         ("ops", "call 2/1 of mail: success", "I asked them"),
         ("some-model", "wait", "The customer has to say."),
