@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.ids import AgentId, Seq, TaskId, idempotency_key
+from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, Row
 
 # A decision's calls, each with the last that the journal says of it.
 OPEN_CALLS = """
 SELECT d.seq AS step, (c->>'number')::int AS call, c->>'agent' AS agent,
-       coalesce(known.at, d.at) AS since, known.kind, known.body
+       coalesce(known.at, d.at) AS since, known.kind, known.body, t.status
 FROM tasks t
 CROSS JOIN LATERAL (
     SELECT s.seq, s.at, coalesce(s.body->'decision'->'calls', s.body->'undo') AS calls FROM steps s
@@ -59,8 +60,17 @@ def _open_call(row: Row, task_id: TaskId) -> OpenCall:
         agent=AgentId(row["agent"]),
         key=idempotency_key(task_id, step=step, call=call),
         since=row["since"],
-        state=body.get("error") or STATES.get(row["kind"], "under way"),
+        state=_parked(row) or body.get("error") or STATES.get(row["kind"], "under way"),
     )
+
+
+def _parked(row: Row) -> str | None:
+    """Why it does not go out. Of a call that may be sent, no step says that it goes out again."""
+    if row["kind"] != "call_parked":
+        return None
+    body = row["body"]
+    may_be_out = row["status"] == TaskStatus.RUNNING and body.get("may_be_sent", True)
+    return f"parked{', or under way again' if may_be_out else ''}: {body['reason']}"
 
 
 async def open_calls(database: Database, task_id: TaskId) -> list[OpenCall]:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.ids import AgentId, Seq, TaskId
-from orchestrator.domain.step import AttemptFailed, CallFinished, Failed
+from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked, Failed
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store import control
 from orchestrator.store.control import Message, Selection, count, tell
@@ -124,3 +124,33 @@ async def test_open_calls_are_those_of_the_last_decision_without_a_result(
         (4, "ship", "t/2/4", "under way"),
     ]
     assert await open_calls(journal.database, TaskId("nobody")) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "may_be_sent", "state"),
+    [
+        (TaskStatus.WAITING, False, "parked: agent 'crm' is paused"),
+        (TaskStatus.WAITING, True, "parked: agent 'crm' is paused"),
+        (TaskStatus.RUNNING, False, "parked: agent 'crm' is paused"),
+        (TaskStatus.RUNNING, True, "parked, or under way again: agent 'crm' is paused"),
+    ],
+)
+async def test_an_open_call_that_is_parked_is_not_said_to_be_under_way(
+    journal: Journal, status: TaskStatus, may_be_sent: bool, state: str
+) -> None:
+    task = await journal.accept("t")
+    assert task is not None
+    parked = CallParked(
+        step=Seq(2),
+        call=1,
+        agent=AgentId("crm"),
+        target="agent/default/crm",
+        cause="paused",
+        reason="agent 'crm' is paused",
+        until=datetime.now(UTC),
+        may_be_sent=may_be_sent,
+    )
+    rest = WAITS if status is TaskStatus.WAITING else None
+    await journal.write(task, (delegated("crm"), None), (parked, None), rest=rest)
+    (call,) = await open_calls(journal.database, TaskId("t"))
+    assert call.state == state
