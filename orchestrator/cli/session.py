@@ -1,6 +1,7 @@
-"""What commands have in common: settings, a database for as long as one command takes, the loop."""
+"""What commands have in common: settings, a database while one command runs, the loop, the user."""
 
 import asyncio
+import getpass
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
@@ -53,6 +54,14 @@ def _hint(problems: str) -> str:
     if "is missing" not in problems or DEV_ADDRESSES.is_file():
         return ""
     return "\nor start `orchestrator dev` in this folder: commands find it by themselves"
+
+
+def user() -> str:
+    """Who calls the command, for the journal."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""  # a container's user may have no name
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,5 @@
 """Pausing and resuming agents and models, and what is known of them, for two commands alike."""
 
-import getpass
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.output import print_json, time_text
+from orchestrator.cli.session import user
 from orchestrator.store import targets
 from orchestrator.store.database import Database
 from orchestrator.store.notices import Notice, notify
@@ -38,7 +38,7 @@ async def details(database: Database, target: str) -> TargetDetails:
 
 async def pause(database: Database, target: str, *, by: str | None, reason: str) -> str:
     """Holds it for all workers; answers the outcome."""
-    is_new = await targets.pause(database, target, by=by or getpass.getuser(), reason=reason)
+    is_new = await targets.pause(database, target, by=user() if by is None else by, reason=reason)
     await notify(database, Notice.AGENTS)
     return "paused" if is_new else "was paused already"
 
@@ -63,7 +63,8 @@ def details_document(found: TargetDetails) -> dict[str, Any]:
 
 def pause_text(pause: PauseRow) -> str:
     reason = f": {pause.reason}" if pause.reason else ""
-    return f"paused by {pause.by} since {time_text(pause.at)}{reason}"
+    who = f" by {pause.by}" if pause.by else ""
+    return f"paused{who} since {time_text(pause.at)}{reason}"
 
 
 def details_lines(found: TargetDetails) -> Iterator[str]:

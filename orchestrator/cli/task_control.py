@@ -3,7 +3,6 @@
 Named tasks are told at once; those that a filter finds are counted first, and the count confirmed.
 """
 
-import getpass
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ import typer
 
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, complain, console, note, print_json
-from orchestrator.cli.session import with_database
+from orchestrator.cli.session import user, with_database
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
@@ -173,14 +172,6 @@ def _bad_filter(text: str) -> typer.BadParameter:
 def _said(by: str | None, reason: str) -> JsonObject:
     who = user() if by is None else by
     return {name: text for name, text in (("reason", reason), ("by", who)) if text}
-
-
-def user() -> str:
-    """Who calls the command, for the journal."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""  # a container's user may have no name
 
 
 def _answer(success: str | None, failed: str | None) -> JsonObject:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import AsJson, console, print_json
-from orchestrator.cli.session import with_database
-from orchestrator.cli.task_control import By, Reason, object_of, user
+from orchestrator.cli.session import user, with_database
+from orchestrator.cli.task_control import By, Reason, object_of
 from orchestrator.cli.task_history import happening, history_table, totals
 from orchestrator.domain.ids import Epoch, Seq, TaskId
 from orchestrator.domain.step import Forked

@@ -1,5 +1,9 @@
 """Agents and the model put on hold from the command line, and what is shown of them."""
 
+import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,10 +14,19 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.json import JsonObject
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database, DatabaseOptions
-from tests.integration.cli.command import called, told
+from tests.integration.cli.command import ROOT, called, told
 from tests.integration.cli.test_agents import CRM, declared
 
 TARGET = "agent/default/crm"
+
+NAMELESS = """
+import os, sys
+from orchestrator.cli.main import main
+os.getuid = lambda: 2**31 - 2
+sys.argv = ["orchestrator", *sys.argv[1:]]
+main()
+"""
+"""The command, called by a user of whom /etc/passwd knows nothing, as in the container."""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -65,6 +78,20 @@ async def test_a_list_of_agents_says_which_are_paused(environ: dict[str, str]) -
     assert (agent["pause"]["by"], agent["pause"]["reason"]) == ("kim", "too dear")
     listed = (await called({**environ, "COLUMNS": "200"}, "agents", "list")).stdout
     assert "by kim: too dear" in listed
+
+
+async def test_a_user_without_a_name_pauses_too(environ: dict[str, str]) -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", NAMELESS, "agents", "pause", "crm"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "agent crm: paused\n"), done.stderr
+    shown = (await called(environ, "agents", "show", "crm")).stdout
+    assert "# paused since " in shown
 
 
 async def test_what_is_shown_has_each_workers_view(
