@@ -89,7 +89,7 @@ class CallFinished:
     """With `accepted`: when the agent's later answer is given up."""
     by: str = ""
     """Who said so, where it was not the agent."""
-    reason: str = ""
+    reason: Annotated[str, Field(exclude_if=lambda v: not v)] = ""
     """And why they are sure."""
 
 

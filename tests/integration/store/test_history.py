@@ -113,6 +113,21 @@ async def test_steps_say_who_did_what_at_which_cost(journal: Journal) -> None:
     )
 
 
+async def test_the_summary_of_a_result_is_what_the_agent_answered(journal: Journal) -> None:
+    task_id = await waiting_task(journal)
+    assert (await steps_of(journal.database, task_id))[2].summary == '{"a": 1}'
+
+
+async def test_the_summary_passes_over_an_empty_reason_as_an_earlier_release_wrote_it(
+    journal: Journal,
+) -> None:
+    task_id = await waiting_task(journal)
+    await journal.database.fetch(
+        """UPDATE steps SET body = body || '{"reason": ""}' WHERE kind = 'result'"""
+    )
+    assert (await steps_of(journal.database, task_id))[2].summary == '{"a": 1}'
+
+
 async def test_a_completed_task_shows_its_result(journal: Journal) -> None:
     task = await journal.accept("order")
     assert task is not None
