@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import AsJson, print_json
-from orchestrator.cli.session import settings_for
-from orchestrator.store.migrations import head, is_current, upgrade
+from orchestrator.cli.session import run, settings_for
+from orchestrator.store.migrations import current, head, upgrade
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -19,12 +19,15 @@ Check = Annotated[
 def migrate(*, check: Check = False, as_json: AsJson = False) -> None:
     """Bring the database to this release's schema; running it again changes nothing."""
     url = settings_for("database").database.url
-    was_current = is_current(url)
-    if not (check or was_current):
+    was = run(current(url))
+    was_current = was == head()
+    is_migrated = not (check or was_current)
+    if is_migrated:
         upgrade(url)
-    is_there = was_current or not check
+    is_there = was_current or is_migrated
     if as_json:
-        print_json({"current": is_there, "revision": head(), "migrated": not was_current})
+        revision = head() if is_there else was
+        print_json({"current": is_there, "revision": revision, "migrated": is_migrated})
     elif check:
         typer.echo(
             "the schema is current"

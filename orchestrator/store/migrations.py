@@ -114,11 +114,6 @@ async def current(url: str) -> str | None:
     return await _on_connection(url, _revision, within_seconds=LOOK_SECONDS)
 
 
-def is_current(url: str) -> bool:
-    """Whether the database has the schema that this release needs."""
-    return asyncio.run(current(url)) == head()
-
-
 async def bring_up_to_date(url: str) -> None:
     """As `upgrade`, from a worker; a schema of a later release is left as it is.
 

@@ -146,6 +146,15 @@ async def test_migrating_twice_changes_nothing(environ: dict[str, str]) -> None:
     assert (await told(environ, "migrate", "--check"))["current"] is True
 
 
+async def test_a_look_at_the_schema_says_what_is_there_and_migrates_nothing(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await journal.database.fetch("DROP TABLE alembic_version")
+    done = await called(environ, "migrate", "--check", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"current": False, "revision": None, "migrated": False}
+
+
 async def test_a_database_without_tables_says_what_to_do(
     journal: Journal, environ: dict[str, str]
 ) -> None:
