@@ -1,5 +1,6 @@
 """`orchestrator models`: the model as tasks are sent to it; agents have the same commands."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -17,6 +18,9 @@ from orchestrator.cli.target_view import (
 )
 from orchestrator.cli.target_view import pause as pause_target
 from orchestrator.cli.target_view import resume as resume_target
+from orchestrator.domain.errors import NotFound
+from orchestrator.store import targets
+from orchestrator.store.database import Database
 from orchestrator.telemetry.log_lines import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -53,10 +57,19 @@ def pause(
 ) -> None:
     """Ask the model nothing more: turns are parked; those that are under way come to their end."""
     model = _named(name)
-    outcome = with_database(
-        lambda database: pause_target(database, model_target(model), by=by, reason=reason)
-    )
-    tell_outcome("model", model, outcome, as_json=as_json)
+
+    async def work(database: Database) -> str:
+        _check_use(model, await targets.models(database))
+        return await pause_target(database, model_target(model), by=by, reason=reason)
+
+    tell_outcome("model", model, with_database(work), as_json=as_json)
+
+
+def _check_use(model: str, used: Sequence[str]) -> None:
+    """Refuses a name that is misspelt, as far as can be known: without workers none is."""
+    if used and model_target(model) not in used:
+        names = ", ".join(target.removeprefix(model_target("")) for target in used)
+        raise NotFound(f"no worker uses model {model!r}; in use: {names}")
 
 
 @app.command()

@@ -13,9 +13,11 @@ from orchestrator.store.database import Database
 
 PAUSES = "SELECT target, by, reason, at FROM pauses"
 
+# Who paused it first, when and why, stays: a second pause is told of only where it has a reason.
 PAUSE = """
 INSERT INTO pauses AS p (target, by, reason) VALUES ($1, $2, $3)
 ON CONFLICT (target) DO UPDATE SET by = excluded.by, reason = excluded.reason, at = now()
+WHERE excluded.reason <> ''
 RETURNING (xmax = 0) AS is_new
 """
 
@@ -55,6 +57,12 @@ SELECT w.name, s.state, s.updated_at FROM agent_states s JOIN workers w ON w.id 
 WHERE s.target = $1 ORDER BY w.name
 """
 
+# A worker has its model's state from its start on, whether it has asked it anything or not.
+MODELS = """
+SELECT DISTINCT s.target FROM agent_states s JOIN workers w ON w.id = s.worker
+WHERE starts_with(s.target, 'model/') ORDER BY s.target
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PauseRow:
@@ -79,7 +87,7 @@ async def pauses(database: Database) -> list[PauseRow]:
 
 
 async def pause(database: Database, target: str, *, by: str, reason: str) -> bool:
-    """Puts a target on hold; false where it was, under another name or reason perhaps."""
+    """Puts a target on hold; false where it was: only a new reason is written down then."""
     row = await database.fetch_one(PAUSE, target, by, reason)
     return row is not None and bool(row["is_new"])
 
@@ -113,3 +121,8 @@ async def states(database: Database, target: str) -> list[StateRow]:
         StateRow(worker=row["name"], state=row["state"], updated_at=row["updated_at"])
         for row in await database.fetch(STATES, target)
     ]
+
+
+async def models(database: Database) -> list[str]:
+    """The targets of the models that workers use; none where no worker runs."""
+    return [row["target"] for row in await database.fetch(MODELS)]

@@ -80,6 +80,22 @@ async def test_a_list_of_agents_says_which_are_paused(environ: dict[str, str]) -
     assert "by kim: too dear" in listed
 
 
+async def test_a_second_pause_keeps_who_paused_it_first_unless_it_says_why(
+    environ: dict[str, str],
+) -> None:
+    async def shown() -> JsonObject:
+        pause: JsonObject = (await told(environ, "agents", "show", "crm"))["state"]["pause"]
+        return pause
+
+    await told(environ, "agents", "pause", "crm", "--by", "kim", "--reason", "too dear")
+    first = await shown()
+    again = await told(environ, "agents", "pause", "crm", "--by", "lee")
+    assert (again["outcome"], await shown()) == ("was paused already", first)
+    await told(environ, "agents", "pause", "crm", "--by", "lee", "--reason", "it is down")
+    second = await shown()
+    assert (second["by"], second["reason"]) == ("lee", "it is down")
+
+
 async def test_a_user_without_a_name_pauses_too(environ: dict[str, str]) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
@@ -132,3 +148,15 @@ async def test_the_model_of_the_settings_is_paused_shown_and_resumed(
     assert shown[1].startswith("paused by kim since ")
     assert (await told(environ, "models", "resume"))["outcome"] == "resumed"
     assert (await told(environ, "models", "show"))["state"]["pause"] is None
+
+
+async def test_a_model_that_no_worker_uses_is_not_paused(
+    environ: dict[str, str], database: Database
+) -> None:
+    assert (await told(environ, "models", "pause", "openai:n"))["outcome"] == "paused"
+    worker = await workers.register(database, "host-1")
+    await targets.put_states(database, worker, {"model/openai:m": {"breaker": "closed"}})
+    done = await called(environ, "models", "pause", "nosuchmodel")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: no worker uses model 'nosuchmodel'; in use: openai:m\n"
+    assert (await told(environ, "models", "pause", "openai:m"))["outcome"] == "paused"
