@@ -84,7 +84,7 @@ class FakeAgent:
         self.default = default or ok()
         self.honours_keys = honours_keys
         self.repeats_at_once = False
-        """Whether an answer that is known already comes without its delay."""
+        """Whether an answer that is known already comes without its delay, and is not held."""
         self.url = ""
         self.health = Behaviour(body='{"ready": true, "version": "1.2.0", "capabilities": ["x"]}')
         self.status = status(404)
@@ -174,7 +174,8 @@ class FakeAgent:
         """The effect is done here, before any delay: an agent may die or hang after it."""
         if self.honours_keys and key in self._given:
             given = self._given[key]
-            return replace(given, delay_seconds=0.0) if self.repeats_at_once else given
+            at_once = replace(given, kind="answer", delay_seconds=0.0)
+            return at_once if self.repeats_at_once else given
         behaviour = self._script.popleft() if self._script else self.default
         if behaviour.has_effect:
             self._given[key] = behaviour
