@@ -73,6 +73,8 @@ class Record:
     ) -> Written:
         """The journal goes on with `body` in the place of the step that can't be stored."""
         self.snapshot = self.before(refused)
+        # What is refused may be the sum itself: with it the entry that mends would be refused too.
+        self._tokens, self._cost_micros = _used(_own(self.snapshot.steps))
         self._journal.forgive(self.snapshot.task.key, self.snapshot.epoch)
         return await self.commit([self.next(body, change=change)], rest=rest)
 

@@ -10,6 +10,8 @@ from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject, JsonValue
 
 MAX_DEPTH = 64
+MAX_TOKENS = 1_000_000_000
+"""No turn has that many: a provider that counts more is wrong, and the task must be storable."""
 
 
 def read_answer(answer: AIMessage, *, seq: Seq) -> ModelMessage:
@@ -29,7 +31,14 @@ def read_usage(answer: AIMessage) -> Usage:
     counted = answer.usage_metadata
     if counted is None:
         return Usage()
-    return Usage(input_tokens=counted["input_tokens"], output_tokens=counted["output_tokens"])
+    return Usage(
+        input_tokens=_counted(counted["input_tokens"]),
+        output_tokens=_counted(counted["output_tokens"]),
+    )
+
+
+def _counted(tokens: int) -> int:
+    return min(max(0, tokens), MAX_TOKENS)
 
 
 def storable_text(text: str) -> str:

@@ -7,7 +7,9 @@ import pytest
 
 from orchestrator.agents.agent import CallRequest
 from orchestrator.domain.call import CallResult
-from orchestrator.domain.decision import Turn, Wait
+from orchestrator.domain.compensation import Compensation
+from orchestrator.domain.decision import Turn, Usage, Wait
+from orchestrator.domain.ids import AgentId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Failed
 from orchestrator.engine.maintenance import Maintenance
@@ -16,7 +18,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.outbox import Letter
 from orchestrator.store.postgres import PostgresStore
 from tests.fakes.bus import until
-from tests.fakes.scripted_caller import Gate, ScriptedCaller, says, success
+from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
@@ -131,6 +133,23 @@ async def test_decision_that_cannot_be_stored_fails_its_own_task_alone(
         await reaches(database, "t", "failed")
         await feed.task("next", to=worker)
         await reaches(database, "next", "completed")
+
+
+async def test_a_number_of_tokens_that_cannot_be_stored_fails_its_task_and_undoes_it(
+    database: Database, feed: Feed
+) -> None:
+    async def boasts(_: Snapshot) -> Turn:
+        return Turn(decision=complete(), usage=Usage(input_tokens=2**63))
+
+    planner = ScriptedPlanner(delegate("crm"), boasts)
+    agents = (agent("crm", compensation=Compensation(agent=AgentId("undo"))), agent("undo"))
+    caller = ScriptedCaller()
+    async with running_worker(database, planner=planner, caller=caller, agents=agents) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "failed")
+    assert await kinds(database, "t") == [
+        *("accepted", "decision", "result", "compensating", "result", "failed")
+    ]
 
 
 async def test_large_context_is_whole_after_a_crash(database: Database, feed: Feed) -> None:

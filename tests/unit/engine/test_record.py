@@ -156,3 +156,12 @@ async def test_a_step_that_cannot_be_stored_is_replaced_by_the_tasks_failure() -
     assert record.snapshot.context.event_data == {"good": 1}
     assert record.snapshot.context.required_fields == ("email",)
     assert context_of(entry) == record.snapshot.context
+
+
+async def test_what_a_refused_step_used_is_not_counted_in_its_place() -> None:
+    record, journal = begin()
+    record.add(decided(6))
+    record.add(decided(2**63))
+    failed = Failed(code="store_rejected", reason="a value can't be stored")
+    await record.commit_instead(Seq(4), failed, change={})
+    assert journal.entries[-1].tokens == 11

@@ -5,7 +5,7 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonValue
-from orchestrator.planners.agentic.answer import read_answer, read_usage
+from orchestrator.planners.agentic.answer import MAX_TOKENS, read_answer, read_usage
 from tests.fakes.model import tool_calls
 
 
@@ -48,3 +48,9 @@ def test_tokens_are_counted_where_the_provider_counts() -> None:
         input_tokens=7, output_tokens=3
     )
     assert read_usage(AIMessage(content="")) == Usage()
+
+
+def test_a_number_of_tokens_that_no_turn_has_is_cut_to_one_that_can_be_stored() -> None:
+    assert read_usage(tool_calls(("t", {}), tokens=(2**63, -1))) == Usage(
+        input_tokens=MAX_TOKENS, output_tokens=0
+    )
