@@ -14,12 +14,15 @@ from orchestrator.domain.step import CallFinished, Decided, Forked, Step, StepBo
 from orchestrator.engine.journal import Journal
 from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.telemetry.logs import get_logger
 
 CONTEXT_BYTES = 4096
 """Up to here the context is written with each commit; a larger one at rest, or now and then."""
 CONTEXT_EVERY_STEPS = 20
 
 Applied = tuple[tuple[int, Seq], ...]
+
+log = get_logger(__name__)
 
 
 class Record:
@@ -29,6 +32,9 @@ class Record:
         self.snapshot = loaded.snapshot
         self.seen = loaded.wake
         """`tasks.wake` when the inbox was last read."""
+        self.is_closed = False
+        """The task rests or is over. Until it is claimed again nothing else refuses a step that a
+        call which outlived its cut would add: the epoch is still this runner's."""
         self._journal = journal
         self._now = now
         self._tokens, self._cost_micros = _used(_own(loaded.snapshot.steps))
@@ -43,7 +49,11 @@ class Record:
         self.enqueue([self.next(body, change=change)])
 
     def enqueue(self, steps: Sequence[Step], *, applied: Applied = ()) -> None:
-        """Adds steps, with the inbox messages that they apply."""
+        """Adds steps, with the inbox messages that they apply; drops them after a rest."""
+        if self.is_closed:
+            kinds = [step.body.kind for step in steps]
+            log.warning("dropped: it came after the task came to rest", steps=kinds)
+            return
         self._take(steps)
         self._journal.enqueue(self._entry(steps, applied=applied))
 
@@ -59,6 +69,7 @@ class Record:
             Poisoned: a value of one of its steps can't be stored.
         """
         self._take(steps)
+        self.is_closed = self.is_closed or rest is not None
         context = self._context_text(is_needed=whole or rest is not None)
         return await self._journal.commit(self._entry(steps, rest=rest, context=context))
 
@@ -75,6 +86,7 @@ class Record:
         self.snapshot = self.before(refused)
         # What is refused may be the sum itself: with it the entry that mends would be refused too.
         self._tokens, self._cost_micros = _used(_own(self.snapshot.steps))
+        self.is_closed = False
         self._journal.forgive(self.snapshot.task.key, self.snapshot.epoch)
         return await self.commit([self.next(body, change=change)], rest=rest)
 

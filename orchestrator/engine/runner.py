@@ -313,6 +313,8 @@ class Runner:
         if due.is_unsent or (agent is not None and agent.effects == "at_most_once"):
             body = CallStarted(step=due.step, call=due.call.number, agent=due.call.agent)
             async with self._reading:
+                if self._record.is_closed:
+                    return False  # it was cut, and did not end
                 await self._commit([self._record.next(body)])
             is_undo = due.call.compensates is not None
             if not is_undo and any(m.event_type == CANCEL for m in self._unapplied):

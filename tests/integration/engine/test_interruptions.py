@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from orchestrator.agents.agent import CallRequest
-from orchestrator.domain.call import CallStatus
+from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.decision import Delegate, Turn
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Cancelled, Failed, StepBody
+from orchestrator.engine import under_way
 from orchestrator.store import claims, operations
 from orchestrator.store.database import Database, Row
 from orchestrator.store.journal import JOURNAL
@@ -59,6 +60,17 @@ class Hanging:
         finally:
             self.is_cut.set()
         raise AssertionError("it never ends")
+
+
+class Deaf(Gate):
+    """An agent whose call does not let itself be cut."""
+
+    async def __call__(self, request: CallRequest, time: int) -> CallResult:
+        while True:
+            try:
+                return await super().__call__(request, time)
+            except asyncio.CancelledError:
+                continue
 
 
 def results(steps: list[StepBody]) -> list[tuple[int, CallStatus]]:
@@ -152,6 +164,22 @@ async def test_agent_that_does_not_listen_does_not_hold_the_cancel_up(
         await feed.event("t", "cancel", to=worker)
         await reaches(database, "t", "cancelled", seconds=2)
     assert caller.cancelled == {KEY: 1}
+
+
+async def test_a_call_that_outlives_its_cut_adds_nothing_to_a_task_that_ended(
+    database: Database, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "CUT_SECONDS", 0.05)
+    deaf, planner = Deaf(), ScriptedPlanner(delegate("crm"))
+    caller = ScriptedCaller(crm=deaf)
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await feed.task("t", to=worker)
+        await deaf.entered.wait()
+        await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled")
+        deaf.opened.set()
+        await until(lambda: caller.under_way == 0)
+    assert await kinds(database, "t") == [*("accepted", "decision", "event", "result", "cancelled")]
 
 
 async def test_pause_lets_calls_end_and_starts_nothing_more(database: Database, feed: Feed) -> None:

@@ -115,6 +115,21 @@ async def test_a_commit_without_steps_is_a_rest_alone() -> None:
     assert (journal.entries[0].steps, journal.entries[0].seq) == ((), 2)
 
 
+async def test_what_comes_after_a_rest_is_dropped() -> None:
+    record, journal = begin()
+    await record.commit([record.next(TOLD)], rest=REST)
+    record.add(TOLD)
+    assert (len(journal.entries), record.snapshot.seq) == (1, 3)
+
+
+async def test_a_rest_that_cannot_be_stored_closes_nothing() -> None:
+    record, journal = begin()
+    await record.commit([record.next(TOLD)], rest=REST)
+    await record.commit_instead(Seq(3), TOLD, change={})
+    record.add(TOLD)
+    assert journal.entries[-1].seq == 4
+
+
 async def test_a_large_context_is_not_written_with_each_commit() -> None:
     record, journal = begin()
     await record.commit([record.next(TOLD, change=LARGE)])
