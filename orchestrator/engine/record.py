@@ -80,7 +80,7 @@ class Record:
         return replace(self.snapshot, context=Context(), steps=()).after(kept)
 
     async def commit_instead(
-        self, refused: Seq, body: StepBody, *, change: JsonObject, rest: Rest | None = None
+        self, refused: Seq, body: StepBody, *, change: JsonObject | None, rest: Rest | None = None
     ) -> Written:
         """The journal goes on with `body` in the place of the step that can't be stored."""
         self.snapshot = self.before(refused)

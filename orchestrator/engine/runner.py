@@ -33,7 +33,7 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.budgets import with_allowance
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.compensation import COMPENSATING, begun, undoing
+from orchestrator.engine.compensation import COMPENSATING, begun
 from orchestrator.engine.facts import (
     as_declared,
     budget_spent,
@@ -64,6 +64,7 @@ from orchestrator.engine.moves import (
     next_move,
 )
 from orchestrator.engine.parked import parked_change, was_told
+from orchestrator.engine.poison import in_place_of
 from orchestrator.engine.record import Record
 from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
@@ -72,7 +73,6 @@ from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Rest, TaskLetter
 from orchestrator.telemetry.logs import get_logger
 
-MAX_REASON_CHARACTERS = 500
 OPENED_CAUSES = frozenset({"paused", "breaker_open", "limited"})
 """What ends at a moment that nobody knows; the other causes gave each call a time of its own."""
 
@@ -105,10 +105,13 @@ class Runner:
         Raises:
             Fenced: it has a newer owner; nothing may be done about it here.
         """
-        try:
-            return await self._until_rest()
-        except Poisoned as error:
-            return await self._end_poisoned(error)
+        while True:
+            try:
+                return await self._until_rest()
+            except Poisoned as error:
+                status = await self._go_on_without(error)
+                if status is not None:
+                    return status
 
     async def _until_rest(self) -> TaskStatus:
         while True:
@@ -397,15 +400,10 @@ class Runner:
         key = self._record.snapshot.task.key
         self._unapplied, self._record.seen = await self._tools.unread(key)
 
-    async def _end_poisoned(self, error: Poisoned) -> TaskStatus:
-        failed = Failed(code=error.code, reason=str(error)[:MAX_REASON_CHARACTERS])
-        kept = self._record.before(error.seq)
-        undo, undone = begun(kept, failed, has_lost=True), undoing(kept)
-        if undo is not None:
-            await self._record.commit_instead(error.seq, undo, change=COMPENSATING)
-            return await self.run()
-        body = failed if undone is None else undone.outcome
-        status, reason = ending(body)
-        change: JsonObject = {"current_state": "failed: a value can't be stored"}
-        rest = Rest(status=status, reason=reason)
-        return (await self._record.commit_instead(error.seq, body, change=change, rest=rest)).status
+    async def _go_on_without(self, error: Poisoned) -> TaskStatus | None:
+        """Past what can't be stored; answers the task's status where that ended it."""
+        instead = in_place_of(error, self._record.before(error.seq))
+        written = await self._record.commit_instead(
+            error.seq, instead.body, change=instead.change, rest=instead.rest
+        )
+        return None if instead.rest is None else written.status

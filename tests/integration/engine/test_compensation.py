@@ -142,6 +142,23 @@ async def test_a_worker_that_dies_before_the_next_try_is_followed_by_one_that_tr
     assert await ended(database) == [("crm", True, "")]
 
 
+@pytest.mark.parametrize("bad", ["\ud800", "\0"], ids=["lone surrogate", "zero"])
+async def test_an_answer_that_can_not_be_stored_leaves_the_other_effects_to_be_undone(
+    database: Database, feed: Feed, bad: str
+) -> None:
+    async def undoes(request: CallRequest, _: int) -> CallResult:
+        return success(note=bad if request.compensates == "t/2/2" else "fine")
+
+    caller, planner = ScriptedCaller(undo=undoes), ScriptedPlanner(*FAILS)
+    async with running_worker(database, planner=planner, caller=caller, agents=AGENTS) as worker:
+        await feed.task("t", to=worker)
+        row = await reaches(database, "t", "failed")
+    (first, is_undone, note), second = await ended(database)
+    assert (first, is_undone, second) == ("billing", False, ("crm", True, ""))
+    assert note.startswith("its answer can't be stored: ")
+    assert (row["reason"], row["context"]["current_state"]) == ("no", "failed: no")
+
+
 async def test_an_effect_that_can_not_be_undone_is_named_at_the_end(
     database: Database, feed: Feed
 ) -> None:
