@@ -15,9 +15,13 @@ RETRY = """
 WITH locked AS MATERIALIZED (
     SELECT t.id, t.status, t.seq, t.epoch,
            EXISTS (SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'accepted') AS was_accepted,
-           -- What it did is undone, so it can't go on as if it were not.
+           -- What it did is undone, so it can't go on as if it were not. What it copied from the
+           -- task that it was forked from says nothing of its own effects.
            t.status = 'failed' AND EXISTS (
-               SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'compensating') AS is_undone
+               SELECT FROM steps s WHERE s.task = t.id AND s.kind = 'compensating'
+               AND s.seq > coalesce((SELECT max(f.seq) FROM steps f
+                                     WHERE f.task = t.id AND f.kind = 'forked'), 0)
+           ) AS is_undone
     FROM tasks t WHERE t.task_id = $1 FOR UPDATE
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)

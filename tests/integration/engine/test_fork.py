@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.domain.decision import Turn, Usage, Wait
+from orchestrator.domain.compensation import Compensation
+from orchestrator.domain.decision import Fail, Turn, Usage, Wait
 from orchestrator.domain.errors import NotAllowed, NotFound
-from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.ids import AgentId, Seq, TaskId
 from orchestrator.domain.step import Forked
 from orchestrator.engine.options import TaskLimits
+from orchestrator.store import operations
 from orchestrator.store.database import Database
 from orchestrator.store.fork import fork
 from tests.fakes.bus import until
-from tests.fakes.scripted_caller import Gate, ScriptedCaller, says, success
+from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
@@ -156,6 +158,26 @@ async def test_a_deadline_that_is_over_does_not_bind_a_fork(database: Database, 
         await forked(database, 1)
         worker.wake()
         await reaches(database, "f", "completed")
+
+
+async def test_a_fork_that_failed_is_retried_though_the_other_task_was_undone(
+    database: Database, feed: Feed
+) -> None:
+    undone = agent("crm", compensation=Compensation(agent=AgentId("undo")))
+    no = Fail(reason="no")
+    planner = ScriptedPlanner(delegate("crm"), no, by_task={"f": (no, no, no, complete())})
+    caller, agents = ScriptedCaller(), (undone, agent("undo"))
+    async with running_worker(database, planner=planner, caller=caller, agents=agents) as worker:
+        await feed.task("t", to=worker)
+        row = await reaches(database, "t", "failed")
+        await forked(database, row["seq"])
+        worker.wake()
+        await reaches(database, "f", "failed")
+        await operations.retry(database, NEW)
+        worker.wake()
+        await reaches(database, "f", "completed")
+    with pytest.raises(NotAllowed, match="effects were undone"):
+        await operations.retry(database, TaskId("t"))
 
 
 async def test_kafka_is_told_of_the_fork_and_not_of_the_copies(
