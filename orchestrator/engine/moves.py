@@ -4,6 +4,7 @@ This is what recovery rests on. A worker that takes a task over reads the journa
 it ends; nothing is remembered anywhere else.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,7 +30,6 @@ from orchestrator.domain.step import (
 from orchestrator.engine.budgets import (
     Account,
     account,
-    fitting,
     why_no_call,
     why_no_turn,
     why_over,
@@ -37,6 +37,7 @@ from orchestrator.engine.budgets import (
 from orchestrator.engine.call_states import CallState, DueCall, call_states, look_at, waits_for
 from orchestrator.engine.compensation import Undoing, undoing
 from orchestrator.engine.options import TaskLimits
+from orchestrator.engine.paid import paid_calls
 from orchestrator.engine.parked import NONE_PARKED, Parked
 
 
@@ -121,7 +122,11 @@ def next_move(
     if why is None and _is_paused(snapshot):
         rest = Sleep(waiting_for="a resume event", until=None, is_paused=True)
         return _within(rest, snapshot, budget.ends)
-    move = OutOfBudget(why=why) if why else _carry_on(snapshot, budget, now=now, parked=parked)
+    move = (
+        OutOfBudget(why=why)
+        if why
+        else _carry_on(snapshot, budget, limits=limits, now=now, parked=parked)
+    )
     match move:
         case Ask() if why := why_no_turn(budget):
             move = OutOfBudget(why=why)
@@ -140,9 +145,7 @@ def _undo(undo: Undoing, *, until: datetime, now: datetime, parked: Parked) -> M
     if undo.state is None or now >= until:
         return Finish(outcome=undo.outcome)
     states = _with_parked(undo.seq, [undo.state], parked, now=now)
-    move = _outstanding(undo.seq, states, None, now=now)
-    assert move is not None
-    assert not isinstance(move, OutOfBudget)
+    move = _outstanding(undo.seq, states, {undo.state.call.number}, now=now)
     if not isinstance(move, Sleep):
         return move
     return replace(
@@ -244,7 +247,7 @@ def _is_paused(snapshot: Snapshot) -> bool:
 
 
 def _carry_on(
-    snapshot: Snapshot, budget: Account, *, now: datetime, parked: Parked
+    snapshot: Snapshot, budget: Account, *, limits: TaskLimits, now: datetime, parked: Parked
 ) -> Move | OutOfBudget:
     decided, after = _last_decision(snapshot)
     decision = decided.body.decision if decided and isinstance(decided.body, Decided) else None
@@ -254,9 +257,12 @@ def _carry_on(
             states = _with_parked(
                 decided.seq, call_states(decided.seq, decision.calls, after), parked, now=now
             )
-            move = _outstanding(decided.seq, states, budget, now=now)
-            if move is not None:
-                return move
+            if states:
+                paid = paid_calls(snapshot, decided, states, budget=budget, limits=limits)
+                if not paid:
+                    why = why_no_call(budget, cost_micros=states[0].call.cost_micros)
+                    return OutOfBudget(why=why, is_unmade=True)
+                return _outstanding(decided.seq, states, paid, now=now)
         case Wait() if not snapshot.context.is_complete and not _was_woken(after):
             if decision.until is not None and now >= decision.until:
                 return TimeOut(waiting_for=decision.waiting_for)
@@ -318,12 +324,9 @@ def _ask(after: tuple[Step, ...], *, now: datetime, held: CallParked | None) -> 
 
 
 def _outstanding(
-    seq: Seq, states: list[CallState], budget: Account | None, *, now: datetime
-) -> Move | OutOfBudget | None:
-    """What is left of a decision's calls; None when each has its result."""
-    if not states:
-        return None
-    paid = {s.call.number for s in states} if budget is None else _paid(states, budget)
+    seq: Seq, states: list[CallState], paid: Set[int], *, now: datetime
+) -> MakeCalls | GiveUp | Sleep:
+    """What is left of a decision's calls, of which these may go out."""
     due = tuple(
         s.due(seq)
         for s in states
@@ -334,9 +337,6 @@ def _outstanding(
     )
     if due:
         return MakeCalls(calls=due)
-    if budget is not None and not paid:
-        why = why_no_call(budget, cost_micros=states[0].call.cost_micros)
-        return OutOfBudget(why=why, is_unmade=True)
     late = tuple(
         (seq, s.call) for s in states if s.accepted_until is not None and s.accepted_until <= now
     )
@@ -355,16 +355,3 @@ def _with_parked(
 ) -> list[CallState]:
     held = ((s, parked.get((seq, s.call.number))) for s in states)
     return [replace(s, parked=h) if h is not None and h.until > now else s for s, h in held]
-
-
-def _paid(states: list[CallState], budget: Account) -> set[int]:
-    """The calls that fit into the budget; one that went out before keeps what was set aside."""
-    begun = [s.call for s in states if s.has_begun]
-    others = [s.call for s in states if not s.has_begun]
-    fit = fitting(
-        [call.cost_micros for call in others],
-        left_micros=budget.left_micros,
-        held_micros=sum(call.cost_micros for call in begun),
-    )
-    paid = [call for call, fits in zip(others, fit, strict=True) if fits]
-    return {call.number for call in (*begun, *paid)}

@@ -4,10 +4,11 @@ from dataclasses import replace
 from functools import partial
 
 from orchestrator.domain.budget import Budget
+from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.decision import Delegate, Turn, Usage
-from orchestrator.domain.ids import TaskId
+from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import CallFinished
+from orchestrator.domain.step import CallFinished, Failed
 from orchestrator.planners.planner import OverBudget
 from orchestrator.store.control import Message, Selection, tell
 from orchestrator.store.database import Database
@@ -82,6 +83,37 @@ async def test_what_was_used_outlives_a_worker(database: Database, feed: Feed) -
         row = await reaches(database, "t", "waiting")
     assert row["reason"].startswith("a top-up")
     assert caller.sends == {"t/2/1": 2}
+
+
+async def test_a_call_under_way_at_a_crash_is_made_again_and_undone_though_another_cost_more(
+    database: Database, feed: Feed
+) -> None:
+    undo = Compensation(agent=AgentId("undo"))
+    dear = [agent(name, cost=0.05, compensation=undo) for name in ("crm", "mail")]
+    agents = (*dear, agent("undo"))
+    gate, planner = Gate(), ScriptedPlanner(delegate("crm", "mail"))
+    said = replace(success(), usage={"cost": 0.09})
+    caller = ScriptedCaller(crm=says(said), mail=gate)
+    first = await start_worker(database, planner=planner, caller=caller, agents=agents)
+    await feed.task("t", to=first.worker, budget=Budget(cost_micros=100_000))
+    await gate.entered.wait()
+
+    async def is_charged() -> bool:
+        return "result" in await kinds(database, "t")
+
+    await until(is_charged)
+    await first.kill()
+    gate.opened.set()
+    async with running_worker(database, planner=planner, caller=caller, agents=agents):
+        row = await reaches(database, "t", "failed")
+    end = (await bodies(database, "t"))[-1]
+    assert isinstance(end, Failed)
+    assert (row["reason"], end.unknown) == ("0.14 spent, the budget is 0.10", ())
+    assert caller.sends["t/2/2"] == 2
+    assert sorted((c.agent, c.is_undone) for c in end.compensated) == [
+        ("crm", True),
+        ("mail", True),
+    ]
 
 
 async def test_the_planner_is_told_what_is_left(database: Database, feed: Feed) -> None:

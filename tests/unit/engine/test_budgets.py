@@ -6,9 +6,17 @@ import pytest
 from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.decision import Delegate, Wait
-from orchestrator.domain.ids import AgentId
+from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import BudgetSpent, Completed, Decided, EventApplied, Failed, Retried
+from orchestrator.domain.step import (
+    BudgetSpent,
+    CallParked,
+    Completed,
+    Decided,
+    EventApplied,
+    Failed,
+    Retried,
+)
 from orchestrator.engine.budgets import account, fitting
 from orchestrator.engine.moves import Ask, Finish, MakeCalls, Move, Sleep, next_move
 from orchestrator.engine.options import TaskLimits
@@ -78,6 +86,24 @@ def test_calls_side_by_side_fit_into_the_budget_together() -> None:
 def test_a_call_that_may_be_under_way_keeps_what_was_set_aside_for_it() -> None:
     state = snapshot(priced(60, 60), attempt(2, at=LATER), budget=WAITS)
     assert waits_for(move(state)) == "another try of crm, crm"
+
+
+def test_a_call_that_fitted_when_it_was_decided_stays_paid_though_another_cost_more() -> None:
+    state = snapshot(priced(50, 50, 10), finished(1, cost_micros=90), budget=WAITS)
+    assert made(move(state)) == [2]
+
+
+def test_a_call_that_fitted_when_the_budget_was_topped_up_stays_paid() -> None:
+    steps = (priced(60, 60), top_up(cost=0.00002), finished(1, cost_micros=90))
+    assert made(move(snapshot(*steps, budget=WAITS))) == [2]
+
+
+def test_what_fitted_and_surely_never_went_out_waits_for_a_top_up() -> None:
+    parked = CallParked(
+        step=Seq(2), call=2, target="t", cause="busy", reason="r", until=BEGAN, may_be_sent=False
+    )
+    state = snapshot(priced(50, 50), parked, finished(1, cost_micros=90), budget=WAITS)
+    assert waits_for(move(state)).startswith("a top-up: ")
 
 
 def test_a_call_that_cost_less_than_declared_makes_room_for_another() -> None:
