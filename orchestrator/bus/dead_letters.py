@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from orchestrator.bus.decoding import clean_text
 from orchestrator.bus.headers import Headers, first
+from orchestrator.domain.step import NOBODYS_DECISION
 from orchestrator.store.ingest import DeadLetter, Origin
 
 ID, REASON, ERROR = "dlq.id", "dlq.reason", "dlq.error"
@@ -23,11 +24,15 @@ FIRST_SEEN, FAILED_AT = "dlq.first_seen", "dlq.failed_at"
 GROUP, VERSION, REPLAYS = "dlq.consumer_group", "dlq.service_version", "dlq.replays"
 SHA256, LENGTH = "dlq.original.sha256", "dlq.original.length"
 KEY_SHA256, KEY_LENGTH = "dlq.original.key.sha256", "dlq.original.key.length"
+REPLAY_OF = "dlq.replay_of"
+"""On what was sent again, and on the letters that come of it: the id of the first letter."""
 NEXT_OFFSET = "dlq.gap.next_offset"
 
 GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
 STORE_REJECTED = "store_rejected"
 CRASH_LOOP = "crash_loop"
+OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
+"""Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 
 MAX_ERROR_CHARACTERS = 1000
 MAX_HEADER_BYTES = 16 * 1024
@@ -136,6 +141,9 @@ def _optional(origin: Origin, failure: Failure) -> Headers:
         found.append((TASK_ID, failure.task_id))
     if failure.next_offset is not None:
         found.append((NEXT_OFFSET, str(failure.next_offset)))
+    replay_of = first(origin.headers, REPLAY_OF)
+    if replay_of is not None:
+        found.append((REPLAY_OF, replay_of))
     traceparent = first(origin.headers, "traceparent")
     if traceparent is not None:
         found.append(("traceparent", traceparent))

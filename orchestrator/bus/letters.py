@@ -12,9 +12,11 @@ from orchestrator.bus.connection import client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
     ERROR,
     ID,
+    OF_TASKS,
     ORIGINAL,
     ORIGINAL_HEADER,
     REASON,
+    REPLAY_OF,
     REPLAYS,
     TASK_ID,
 )
@@ -22,6 +24,8 @@ from orchestrator.bus.headers import Headers, first, headers_to_text
 from orchestrator.bus.options import BusOptions
 
 READ_SECONDS = 60.0
+MAX_ORIGIN_CHARACTERS = 200
+"""Of an origin that is believed: any sender may write the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,15 @@ class DeadLetterView:
     value: bytes | None
     headers: Headers
     """The letter's own, the original's among them."""
+
+    @property
+    def origin(self) -> str:
+        """What all letters share of which one came of another: by it they are counted."""
+        first_letter = first(self.headers, REPLAY_OF)
+        if first_letter and len(first_letter) <= MAX_ORIGIN_CHARACTERS:
+            return first_letter
+        is_of_task = self.reason in OF_TASKS and self.task_id is not None
+        return f"task/{self.task_id}" if is_of_task else self.id
 
     @property
     def original_headers(self) -> Headers:
@@ -80,6 +93,12 @@ def _holds(letter: DeadLetterView, text: str) -> bool:
     wanted = text.lower().encode()
     places = (letter.error.encode(), letter.key or b"", letter.value or b"")
     return any(wanted in place.lower() for place in places)
+
+
+def latest_of_each(letters: Sequence[DeadLetterView]) -> list[DeadLetterView]:
+    """Of letters, oldest first, those of which no other came."""
+    latest = {letter.origin: letter.id for letter in letters}
+    return [letter for letter in letters if latest[letter.origin] == letter.id]
 
 
 async def read_dead_letters(options: BusOptions) -> list[DeadLetterView]:

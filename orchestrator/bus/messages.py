@@ -13,6 +13,7 @@ from orchestrator.bus.contract import (
     check_event,
     check_kind,
 )
+from orchestrator.bus.dead_letters import REPLAY_OF
 from orchestrator.bus.headers import first
 from orchestrator.domain.context import Context, collected
 from orchestrator.domain.errors import InvalidMessage
@@ -92,7 +93,10 @@ def readable_task_id(origin: Origin, *, max_bytes: int) -> str | None:
 def _generated_id(origin: Origin, envelope: Envelope, cluster_id: str) -> str:
     # A CloudEvent that its producer sent twice has the same id and source both times.
     event = _cloud_event_id(envelope)
-    return str(uuid.uuid5(NAMESPACE, event or f"{cluster_id}/{origin.source}"))
+    # A dead letter that was sent again twice is one task, too.
+    letter = first(origin.headers, REPLAY_OF)
+    place = f"{cluster_id}/{origin.source}" if letter is None else f"dead-letter\n{letter}"
+    return str(uuid.uuid5(NAMESPACE, event or place))
 
 
 def _cloud_event_id(envelope: Envelope) -> str | None:

@@ -1,29 +1,36 @@
-"""Sending dead letters again: as they first came, or with a value that a person mended."""
+"""Sending dead letters again: as they first came, or with a value that a person mended.
+
+How often that was done is counted in PostgreSQL (`store.replays`): of a replay that went well there
+is nothing in Kafka to count.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 
 from orchestrator.bus.dead_letters import (
-    CRASH_LOOP,
     FIRST_SEEN,
     GAP,
     HEADERS_LEFT_OUT,
     KEY_LENGTH,
     LENGTH,
+    OF_TASKS,
     PUBLISH_TOO_LARGE,
+    REPLAY_OF,
     REPLAYS,
 )
 from orchestrator.bus.headers import Headers, first, headers_to_bytes
 from orchestrator.bus.letters import DeadLetterView
 from orchestrator.bus.producer import Publisher
 from orchestrator.domain.errors import NotAllowed
-from orchestrator.domain.step import NOBODYS_DECISION
+from orchestrator.domain.ids import TaskId
+from orchestrator.store import operations
+from orchestrator.store.database import Database
+from orchestrator.store.replays import count_replay, replays_of_messages, replays_of_tasks
 
 MAX_REPLAYS = 3
 NO_MESSAGE = (GAP, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
-OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
-"""Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 
 
 def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) -> str | None:
@@ -46,11 +53,15 @@ def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) ->
     if lacks is not None:
         return f"dead letter {letter.id} holds {lacks}: publish the message from its source again"
     if letter.replays >= MAX_REPLAYS and not force:
-        return (
-            f"dead letter {letter.id} was sent again {letter.replays} times already: mend what "
-            "refuses it first, or use --force"
-        )
+        return _too_often(letter.id, letter.replays)
     return None
+
+
+def _too_often(letter_id: str, replays: int) -> str:
+    return (
+        f"dead letter {letter_id} was sent again {replays} times already: mend what "
+        "refuses it first, or use --force"
+    )
 
 
 def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
@@ -63,21 +74,49 @@ def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
     return "no headers" if first(letter.headers, HEADERS_LEFT_OUT) is not None else None
 
 
+async def counted(database: Database, letters: Sequence[DeadLetterView]) -> list[DeadLetterView]:
+    """The letters, with `replays` as often as they, or those they came of, were sent again."""
+    messages = await replays_of_messages(database, sorted({letter.origin for letter in letters}))
+    tasks = await replays_of_tasks(database, _task_ids(letters))
+
+    def replays(letter: DeadLetterView) -> int:
+        of_task = tasks.get(TaskId(letter.task_id or ""), 0) if letter.reason in OF_TASKS else 0
+        return max(letter.replays, messages.get(letter.origin, 0), of_task)
+
+    return [replace(letter, replays=replays(letter)) for letter in letters]
+
+
+async def resting(database: Database, letters: Sequence[DeadLetterView]) -> Mapping[str, str]:
+    """Letters, by id, whose task can't be sent back to work as it is now, and why."""
+    problems = await operations.not_retryable(database, _task_ids(letters))
+    of_tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+    found = {letter.id: problems.get(TaskId(letter.task_id or "")) for letter in of_tasks}
+    return {id_: f"dead letter {id_}: {problem}" for id_, problem in found.items() if problem}
+
+
+def _task_ids(letters: Sequence[DeadLetterView]) -> list[TaskId]:
+    return sorted({TaskId(i.task_id) for i in letters if i.reason in OF_TASKS and i.task_id})
+
+
 async def replay(
     publisher: Publisher,
+    database: Database,
     letters: Sequence[DeadLetterView],
     *,
     force: bool = False,
     value: bytes | None = None,
     per_second: float | None = None,
 ) -> AsyncIterator[DeadLetterView]:
-    """Publishes the originals again, with `dlq.replays` one higher; yields each that Kafka has.
+    """Publishes the originals again, each counted first; yields each that Kafka has.
 
     `value` takes the place of what was sent first, `per_second` bounds the pace.
 
     Raises:
-        NotAllowed: one of them can't be sent again (`obstacle`); none was published.
-        KafkaUnavailable: those that were not yielded may have been published, or not.
+        NotAllowed: one of them can't be sent again (`obstacle`), and none was published; or
+            another command was faster, and those that were yielded are.
+        KafkaUnavailable: those that were not yielded may have been published, or not. The first of
+            them is counted.
+        StoreUnavailable: those that were not yielded were not published.
     """
     for letter in letters:
         if problem := obstacle(letter, force=force, is_edited=value is not None):
@@ -87,16 +126,26 @@ async def replay(
     for number, letter in enumerate(letters):
         if per_second is not None:
             await asyncio.sleep(began + number / per_second - loop.time())
+        replays = await _count(database, letter, force=force)
         await publisher.publish(
             letter.topic,
             key=letter.key,
             value=letter.value if value is None else value,
-            headers=headers_to_bytes(_replay_headers(letter)),
+            headers=headers_to_bytes(_replay_headers(letter, replays)),
         )
         yield letter
 
 
-def _replay_headers(letter: DeadLetterView) -> Headers:
+async def _count(database: Database, letter: DeadLetterView, *, force: bool) -> int:
+    most = None if force else MAX_REPLAYS
+    replays = await count_replay(database, letter.origin, known=letter.replays, most=most)
+    if replays is None:
+        raise NotAllowed(_too_often(letter.id, MAX_REPLAYS))
+    return replays
+
+
+def _replay_headers(letter: DeadLetterView, replays: int) -> Headers:
     first_seen = first(letter.headers, FIRST_SEEN)
     kept = ((FIRST_SEEN, first_seen),) if first_seen else ()
-    return (*letter.original_headers, (REPLAYS, str(letter.replays + 1)), *kept)
+    kin = ((REPLAYS, str(replays)), (REPLAY_OF, letter.origin))
+    return (*letter.original_headers, *kin, *kept)

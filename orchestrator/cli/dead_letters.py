@@ -11,13 +11,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.bus.letters import DeadLetterView, LetterFilter, read_dead_letters
-from orchestrator.bus.options import BusOptions
-from orchestrator.bus.producer import Publisher
-from orchestrator.bus.replay import MAX_REPLAYS, OF_TASKS, obstacle, replay
+from orchestrator.bus.letters import (
+    DeadLetterView,
+    LetterFilter,
+    latest_of_each,
+    read_dead_letters,
+)
+from orchestrator.bus.replay import MAX_REPLAYS
+from orchestrator.cli.letters_again import counts_told, look, send_all
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import (
     AsJson,
+    complain,
     console,
     note,
     print_json,
@@ -26,13 +31,9 @@ from orchestrator.cli.output import (
     table,
     time_text,
 )
-from orchestrator.cli.session import run, settings_for, with_database
+from orchestrator.cli.session import run, settings_for
 from orchestrator.domain.errors import NotAllowed, NotFound
-from orchestrator.domain.ids import TaskId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store import operations
-from orchestrator.store.database import Database
-from orchestrator.store.notices import Notice, notify
 from orchestrator.telemetry.log_lines import printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -76,14 +77,16 @@ def list_(  # noqa: PLR0913 # sizes: each is an option
     meant = _meant(
         reason=reason, topic=topic, task=task, since=since, until=until, contains=contains
     )
-    wanted = _matching(settings_for("kafka").bus, meant)
+    letters = run(read_dead_letters(settings_for("kafka").bus))
+    wanted = [letter for letter in letters if meant.matches(letter)]
+    shown = counts_told(wanted[-limit:])
     if as_json:
-        print_json([_document(letter) for letter in wanted[-limit:]])
+        print_json([_document(letter) for letter in shown])
         return
     if not wanted:
         note("no dead letters")
         return
-    console().print(_letter_table(wanted[-limit:]))
+    console().print(_letter_table(shown))
     if len(wanted) > limit:
         note(f"{len(wanted) - limit} older ones are not shown: --limit {len(wanted)}")
 
@@ -106,10 +109,6 @@ def _meant(
         until=moment(until, option="--until"),
         contains=contains,
     )
-
-
-def _matching(options: BusOptions, meant: LetterFilter) -> list[DeadLetterView]:
-    return [letter for letter in run(read_dead_letters(options)) if meant.matches(letter)]
 
 
 def _letter_table(letters: Sequence[DeadLetterView]) -> Table:
@@ -144,6 +143,7 @@ def show(
     if raw:
         sys.stdout.buffer.write(letter.value or b"")
         return
+    (letter,) = counts_told([letter])
     if as_json:
         print_json(_document(letter))
         return
@@ -210,27 +210,36 @@ def replay_(  # noqa: PLR0913 # sizes: each is an option
         raise typer.BadParameter("--value goes with one id")
     options = settings_for("kafka").bus
     edited = None if value is None else _given_value(value)
-    letters = _matching(options, meant)
-    if every:
-        wanted = [letter for letter in letters if obstacle(letter, force=force) is None]
-    else:
-        wanted = [_find(letters, letter_id) for letter_id in letter_ids or ()]
-        _check(wanted, force=force, is_edited=edited is not None)
+    letters = run(read_dead_letters(options))
+    meant_ones = _named(letters, letter_ids) if letter_ids else _of_all(letters, meant)
+    seen = look(meant_ones, force=force, is_edited=edited is not None)
+    if letter_ids and seen.problems:
+        raise NotAllowed("\n".join(seen.problems))
+    left = len(seen.problems)
     if dry_run:
-        _show_plan(wanted, as_json=as_json)
+        _show_plan(seen.sendable, left=left, as_json=as_json)
         return
-    sent = _send_all(options, wanted, value=edited, rate=rate, tell=not as_json)
-    left = len(letters) - len(wanted) if every else 0
+    sent, errors = send_all(
+        options, seen.sendable, force=force, value=edited, rate=rate, tell=not as_json
+    )
     if as_json:
         print_json({"sent": sent, "left": left})
-    elif left:
-        note(f"{left} can't be sent again, or were too often: `orchestrator dead-letters list`")
+    else:
+        _tell_left(left, is_nothing=not meant_ones)
+    complain("\n".join(errors))
+    if errors:
+        raise typer.Exit(1)
 
 
-def _check(letters: Sequence[DeadLetterView], *, force: bool, is_edited: bool) -> None:
-    for letter in letters:
-        if problem := obstacle(letter, force=force, is_edited=is_edited):
-            raise NotAllowed(problem)
+def _named(letters: list[DeadLetterView], ids: Sequence[str]) -> list[DeadLetterView]:
+    """Each once, however often it was named; of letters of one kin the latest."""
+    found = {letter.id: letter for letter in (_find(letters, id_) for id_ in ids)}
+    return latest_of_each(sorted(found.values(), key=letters.index))
+
+
+def _of_all(letters: list[DeadLetterView], meant: LetterFilter) -> list[DeadLetterView]:
+    # Those of which another came are that one's past, also where only they match.
+    return [letter for letter in latest_of_each(letters) if meant.matches(letter)]
 
 
 def _given_value(text: str) -> bytes:
@@ -244,57 +253,21 @@ def _given_value(text: str) -> bytes:
         )
 
 
-def _show_plan(letters: Sequence[DeadLetterView], *, as_json: bool) -> None:
+def _show_plan(letters: Sequence[DeadLetterView], *, left: int, as_json: bool) -> None:
     if as_json:
         print_json({"would_send": [letter.id for letter in letters]})
         return
     if letters:
         console().print(_letter_table(letters))
     note(f"{len(letters)} would be sent again")
+    _tell_left(left)
 
 
-def _send_all(
-    options: BusOptions,
-    letters: Sequence[DeadLetterView],
-    *,
-    value: bytes | None,
-    rate: float | None,
-    tell: bool,
-) -> list[str]:
-    """Told one by one, so that whoever is interrupted knows how far it came."""
-    sent: list[str] = []
-
-    def done(letter: DeadLetterView, what: str) -> None:
-        sent.append(letter.id)
-        if tell:
-            typer.echo(printable(f"{letter.id}: {what}"))
-
-    messages = [letter for letter in letters if letter.reason not in OF_TASKS]
-    tasks = [letter for letter in letters if letter.reason in OF_TASKS]
-
-    async def publish() -> None:
-        async with Publisher(options) as publisher:
-            async for letter in replay(
-                publisher, messages, force=True, value=value, per_second=rate
-            ):
-                done(letter, f"sent to {letter.topic} again")
-
-    async def retry(database: Database) -> None:
-        for letter in tasks:
-            assert letter.task_id is not None
-            try:
-                await operations.retry(database, TaskId(letter.task_id))
-            except (NotAllowed, NotFound) as error:
-                note(f"{letter.id}: left as it is: {error}")
-                continue
-            done(letter, f"task {letter.task_id} goes back to work")
-        await notify(database, Notice.RUNNABLE)
-
-    if messages:
-        run(publish())
-    if tasks:
-        with_database(retry)
-    return sent
+def _tell_left(left: int, *, is_nothing: bool = False) -> None:
+    if is_nothing:
+        note("no dead letters to send again")
+    elif left:
+        note(f"{left} can't be sent again, or were too often: `orchestrator dead-letters list`")
 
 
 def _find(letters: list[DeadLetterView], wanted: str) -> DeadLetterView:

@@ -225,3 +225,12 @@ agent_states = Table(
     Column("updated_at", _time, nullable=False, server_default=_now),
     PrimaryKeyConstraint("worker", "target", name="agent_states_pkey"),
 )
+
+# How often a dead letter was sent again, by the id of the first of its kin (`bus.letters`).
+dead_letter_replays = Table(
+    "dead_letter_replays",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("replays", Integer, nullable=False),
+    Column("at", _time, nullable=False, server_default=_now),
+)

@@ -32,9 +32,9 @@ async def letters_after_one_bad_message(
 
 
 async def send_again(
-    publisher: Publisher, *letters: DeadLetterView, **options: Any
+    publisher: Publisher, database: Database, *letters: DeadLetterView, **options: Any
 ) -> list[DeadLetterView]:
-    return [letter async for letter in replay(publisher, letters, **options)]
+    return [letter async for letter in replay(publisher, database, letters, **options)]
 
 
 async def bring_letters(database: Database, options: BusOptions) -> Sequence[DeadLetterView]:
@@ -66,7 +66,7 @@ async def test_a_replay_is_the_original_to_the_byte(
     database: Database, options: BusOptions, publisher: Publisher
 ) -> None:
     (letter,) = await letters_after_one_bad_message(database, options, publisher)
-    await send_again(publisher, letter)
+    await send_again(publisher, database, letter)
     first, again = await read_topic(options, options.topics.tasks)
     assert (again.key, again.value) == (first.key, first.value)
     assert [h for h in again.headers if not h[0].startswith("dlq.")] == HEADERS
@@ -77,9 +77,10 @@ async def test_replays_are_counted_through_the_letters(
     database: Database, options: BusOptions, publisher: Publisher
 ) -> None:
     (letter,) = await letters_after_one_bad_message(database, options, publisher)
-    await send_again(publisher, letter)
+    await send_again(publisher, database, letter)
     first, second = await bring_letters(database, options)
     assert (first.replays, second.replays) == (0, 1)
+    assert second.id != first.id == second.origin
 
 
 async def test_a_fourth_replay_has_to_be_forced(
@@ -90,8 +91,8 @@ async def test_a_fourth_replay_has_to_be_forced(
     )
     (letter,) = await bring_letters(database, options)
     with pytest.raises(NotAllowed, match="3 times already"):
-        await send_again(publisher, letter)
-    assert await send_again(publisher, letter, force=True) == [letter]
+        await send_again(publisher, database, letter)
+    assert await send_again(publisher, database, letter, force=True) == [letter]
 
 
 async def test_an_edited_value_takes_the_place_of_the_original(
@@ -100,7 +101,7 @@ async def test_an_edited_value_takes_the_place_of_the_original(
     small = replace(options, max_message_bytes=20)
     await publisher.publish(options.topics.tasks, key=b"k", value=BAD, headers=HEADERS)
     (letter,) = await bring_letters(database, small)
-    await send_again(publisher, letter, value=b'{"task_description": "x"}')
+    await send_again(publisher, database, letter, value=b'{"task_description": "x"}')
     _, sent = await read_topic(options, options.topics.tasks)
     assert (sent.key, sent.value) == (b"k", b'{"task_description": "x"}')
     assert dict(sent.headers)["dlq.replays"] == b"1"
@@ -112,7 +113,7 @@ async def test_replays_keep_the_pace_that_was_asked_for(
     (letter,) = await letters_after_one_bad_message(database, options, publisher)
     clock = asyncio.get_running_loop().time
     began = clock()
-    await send_again(publisher, *[letter] * 6, per_second=20)
+    await send_again(publisher, database, *[letter] * 6, per_second=20, force=True)
     assert clock() - began >= 5 / 20
 
 
@@ -127,4 +128,4 @@ async def test_a_letter_that_was_cut_is_not_sent_again(
     assert len(letter.value) < LETTER_BYTES
     assert value.startswith(letter.value)
     with pytest.raises(NotAllowed, match="the beginning of its message"):
-        await send_again(publisher, letter)
+        await send_again(publisher, database, letter)

@@ -114,6 +114,37 @@ async def test_the_fourth_time_is_refused(desk: Desk) -> None:
     }
 
 
+async def test_a_replay_that_went_well_is_counted_too(desk: Desk) -> None:
+    await desk.letter("a1")
+    for _ in range(3):
+        await told(desk.environ, "dead-letters", "replay", "a1", "a1")
+    done = await called(desk.environ, "dead-letters", "replay", "a1")
+    assert (done.returncode, await desk.sent()) == (1, [TASK] * 3)
+    assert "sent again 3 times already" in done.stderr
+    assert (await told(desk.environ, "dead-letters", "show", "a1"))["replays"] == 3
+
+
+async def test_of_letters_that_came_of_one_another_the_latest_is_sent(desk: Desk) -> None:
+    await desk.letter("a1")
+    await desk.letter("a2", replay_of="a1", replays="1")
+    await desk.letter("a3", replay_of="a1", replays="2")
+    again = ("dead-letters", "replay")
+    assert await told(desk.environ, *again, "--all", "--dry-run") == {"would_send": ["a3"]}
+    assert (await told(desk.environ, *again, "a3", "a1"))["sent"] == ["a3"]
+    listed = await told(desk.environ, "dead-letters", "list")
+    assert [letter["replays"] for letter in listed] == [3, 3, 3]
+    assert (await told(desk.environ, *again, "--all"))["sent"] == []
+
+
+async def test_letters_are_seen_without_postgresql(desk: Desk) -> None:
+    await desk.letter("a1", replays="2")
+    environ = {n: v for n, v in desk.environ.items() if n != "DATABASE_URL"}
+    done = await called(environ, "dead-letters", "list")
+    assert done.returncode == 0
+    assert "a1" in done.stdout
+    assert "there may be more replays than shown" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("failures", "reason"),
     [
@@ -134,6 +165,12 @@ async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_let
         await desk.letter("a1", reason=reason, task_id=headers["dlq.task_id"])
         assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
         await reaches(database, "t1", "ready")
+        (listed,) = await told(desk.environ, "dead-letters", "list")
+        assert listed["replays"] == 1
+        for arguments in ((), ("--dry-run",)):
+            done = await called(desk.environ, "dead-letters", "replay", "a1", *arguments)
+            assert done.returncode == 1
+            assert "'t1' is ready; only a failed" in done.stderr
     finally:
         await database.close()
     assert await desk.sent() == [], "the task is stored: publishing it again would change nothing"

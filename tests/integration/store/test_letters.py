@@ -1,5 +1,6 @@
 """Dead letters that PostgreSQL writes: what they say of the message and of what became of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,6 +11,7 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.store import claims, operations, upkeep
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.outbox import Letter, delete, next_rows
+from orchestrator.store.replays import count_replay, replays_of_messages
 from tests.fakes.workers import Feed, task_row
 
 
@@ -31,7 +33,8 @@ async def letter_headers(database: Database) -> dict[str, str]:
 
 async def test_a_replayed_event_without_a_task_counts_its_replays(database: Database) -> None:
     feed = Feed(database)
-    headers = (("dlq.replays", "2"), ("dlq.first_seen", "2026-01-31T12:00:00Z"), ("tag", "x"))
+    ours = (("dlq.replays", "2"), ("dlq.replay_of", "a1"))
+    headers = (*ours, ("dlq.first_seen", "2026-01-31T12:00:00Z"), ("tag", "x"))
     event = feed.new_event("nobody")
     sent_again = replace(event, origin=replace(event.origin, headers=headers))
     await feed.send([sent_again])
@@ -39,6 +42,7 @@ async def test_a_replayed_event_without_a_task_counts_its_replays(database: Data
     assert await upkeep.expire_expected(database, dead_letters="dead") == 1
     found = await letter_headers(database)
     assert (found["dlq.replays"], found["dlq.first_seen"]) == ("2", "2026-01-31T12:00:00Z")
+    assert found["dlq.replay_of"] == "a1"
     assert [n for n in found if n.startswith("dlq.original.header.")] == ["dlq.original.header.tag"]
 
 
@@ -52,3 +56,13 @@ async def test_a_task_that_was_sent_back_to_work_says_how_often(database: Databa
         assert (await letter_headers(database))["dlq.replays"] == replays
         key = (await task_row(database, "t"))["task_id"]
         await operations.retry(database, key)
+
+
+async def test_of_many_commands_at_once_no_more_send_a_letter_again_than_may(
+    database: Database,
+) -> None:
+    counts = [count_replay(database, "a1", known=1, most=3) for _ in range(7)]
+    counted = [number for number in await asyncio.gather(*counts) if number is not None]
+    assert sorted(counted) == [2, 3]
+    assert await count_replay(database, "a1", known=0, most=None) == 4
+    assert await replays_of_messages(database, ["a1", "a2"]) == {"a1": 4}

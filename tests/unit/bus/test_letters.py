@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.bus.dead_letters import CRASH_LOOP, GAP, HEADERS_LEFT_OUT, LENGTH
+from orchestrator.bus.dead_letters import CRASH_LOOP, GAP, HEADERS_LEFT_OUT, LENGTH, REPLAY_OF
 from orchestrator.bus.letters import DeadLetterView, LetterFilter
 from orchestrator.bus.replay import MAX_REPLAYS, obstacle
 
@@ -77,6 +77,13 @@ def test_what_was_cut_can_only_be_replaced() -> None:
     assert obstacle(cut, force=False, is_edited=True) is None
     bare = letter(headers=((HEADERS_LEFT_OUT, "40"),))
     assert "no headers" in (obstacle(bare, force=True, is_edited=True) or "")
+
+
+def test_letters_of_one_kin_have_one_origin() -> None:
+    assert letter().origin == "a1"
+    assert letter(id="a2", headers=((REPLAY_OF, "a1"),)).origin == "a1"
+    assert letter(headers=((REPLAY_OF, "x" * 5000),)).origin == "a1", "nobody of us wrote that"
+    assert letter(id="b1", reason=CRASH_LOOP).origin == letter(id="b2", reason=CRASH_LOOP).origin
 
 
 def test_a_stored_task_goes_back_to_work_as_it_is() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -109,6 +110,14 @@ def test_a_generated_id_is_the_same_when_the_record_is_read_again() -> None:
     first, second = task({"task_description": "x"}), task({"task_description": "x"})
     assert first.task_id == second.task_id
     assert uuid.UUID(first.task_id)
+
+
+def test_a_dead_letter_that_was_sent_again_twice_is_one_task() -> None:
+    again = origin({"task_description": "x"}, headers=(("dlq.replay_of", "a1"),))
+    later = replace(again, offset=again.offset + 1)
+    other = replace(again, headers=(("dlq.replay_of", "a2"),))
+    ids = [parse_task(o, cluster_id="c", max_bytes=10_000).task_id for o in (again, later, other)]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_a_generated_id_is_another_in_another_cluster() -> None:
