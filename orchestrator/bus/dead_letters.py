@@ -33,6 +33,9 @@ STORE_REJECTED = "store_rejected"
 CRASH_LOOP = "crash_loop"
 OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
 """Reasons of letters about a task that is stored: it is sent back to work, not published again."""
+OF_MESSAGES = ("invalid_json", "invalid_utf8", "null_value", "too_large", "too_deep", "schema")
+REASONS = (*OF_MESSAGES, STORE_REJECTED, "unknown_task", *OF_TASKS, GAP, PUBLISH_TOO_LARGE)
+"""All that `dlq.reason` says."""
 
 MAX_ERROR_CHARACTERS = 1000
 MAX_HEADER_BYTES = 16 * 1024

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
-from orchestrator.bus.connection import client_arguments, kafka_errors
+from orchestrator.bus.connection import check, client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
     ERROR,
     ID,
@@ -22,6 +22,7 @@ from orchestrator.bus.dead_letters import (
 )
 from orchestrator.bus.headers import Headers, first, headers_to_text
 from orchestrator.bus.options import BusOptions
+from orchestrator.domain.errors import KafkaUnavailable
 
 READ_SECONDS = 60.0
 MAX_ORIGIN_CHARACTERS = 200
@@ -116,15 +117,24 @@ async def read_dead_letters(options: BusOptions) -> list[DeadLetterView]:
         auto_offset_reset="earliest",
         isolation_level="read_committed",
     )
-    with kafka_errors(f"read topic {topic!r}"):
-        try:
-            await consumer.start()
+    try:
+        await _start(consumer, options)
+        with kafka_errors(f"read topic {topic!r}"):
             async with asyncio.timeout(READ_SECONDS):
                 records = await _read_all(consumer)
-        finally:
-            await consumer.stop()
+    finally:
+        await consumer.stop()
     letters = {letter.id: letter for letter in map(_view, records)}
     return sorted(letters.values(), key=lambda letter: letter.at)
+
+
+async def _start(consumer: AIOKafkaConsumer, options: BusOptions) -> None:
+    try:
+        with kafka_errors("start a consumer"):
+            await consumer.start()
+    except KafkaUnavailable:
+        await check(options)  # says why, where a broker said so
+        raise
 
 
 async def _read_all(consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:

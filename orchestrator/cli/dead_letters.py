@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.bus.dead_letters import REASONS
 from orchestrator.bus.letters import (
     DeadLetterView,
     LetterFilter,
@@ -101,6 +102,10 @@ def _meant(
     contains: str | None,
 ) -> LetterFilter:
     """What `list` and `replay --all` are narrowed to."""
+    for unknown in sorted(set(reason or ()) - set(REASONS)):
+        raise typer.BadParameter(
+            f"{unknown!r} is no reason; known are {', '.join(REASONS)}", param_hint="--reason"
+        )
     return LetterFilter(
         reasons=frozenset(reason or ()),
         topic=topic,

@@ -136,6 +136,23 @@ async def test_of_letters_that_came_of_one_another_the_latest_is_sent(desk: Desk
     assert (await told(desk.environ, *again, "--all"))["sent"] == []
 
 
+async def test_a_reason_that_there_is_not_is_told_from_one_without_letters(desk: Desk) -> None:
+    for arguments in (("list",), ("replay", "--all")):
+        done = await called(desk.environ, "dead-letters", *arguments, "--reason", "bogus")
+        assert done.returncode == 2
+        assert "'bogus' is no reason; known are" in done.stderr
+    done = await called(desk.environ, "dead-letters", "replay", "--all", "--reason", "gap")
+    assert (done.returncode, done.stderr) == (0, "no dead letters to send again\n")
+
+
+async def test_it_says_which_setting_is_wrong_where_kafka_is_not() -> None:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    for arguments in (("list",), ("replay", "a1")):
+        done = await called(environ, "dead-letters", *arguments)
+        assert done.returncode == 1
+        assert "no broker of KAFKA_BOOTSTRAP_SERVERS lets us in" in done.stderr
+
+
 async def test_letters_are_seen_without_postgresql(desk: Desk) -> None:
     await desk.letter("a1", replays="2")
     environ = {n: v for n, v in desk.environ.items() if n != "DATABASE_URL"}

@@ -1,11 +1,14 @@
 """A dead letter says why, and keeps what came."""
 
 import hashlib
+import re
 import uuid
+from pathlib import Path
 
 from orchestrator.bus.dead_letters import (
     HEADERS_LEFT_OUT,
     LENGTH,
+    REASONS,
     SHA256,
     Failure,
     Station,
@@ -85,3 +88,11 @@ def test_ids_are_version_7_and_sort_by_time() -> None:
     assert (earlier.version, earlier.variant) == (7, uuid.RFC_4122)
     assert earlier < later
     assert uuid7(now_ms=1) != earlier
+
+
+def test_the_reasons_are_those_of_the_guide() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "guides" / "publish.md"
+    _, _, table = guide.read_text().partition("| `dlq.reason` | why |")
+    rows = [line for line in table.partition("```")[0].splitlines() if line.startswith("| `")]
+    told = [reason for row in rows for reason in re.findall("`([a-z_0-9]+)`", row.split("|")[1])]
+    assert sorted(told) == sorted(REASONS)
