@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.bus.letters import DeadLetterView, read_dead_letters
+from orchestrator.bus.letters import DeadLetterView, latest_of_each, read_dead_letters
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.relay import Identity, Relay
-from orchestrator.bus.replay import replay
+from orchestrator.bus.replay import counted, replay
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.store import workers
 from orchestrator.store.database import Database
@@ -81,6 +81,21 @@ async def test_replays_are_counted_through_the_letters(
     first, second = await bring_letters(database, options)
     assert (first.replays, second.replays) == (0, 1)
     assert second.id != first.id == second.origin
+
+
+async def test_a_message_that_stays_bad_is_sent_again_three_times_in_all(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    letters = await letters_after_one_bad_message(database, options, publisher)
+    for _ in range(3):
+        (latest,) = latest_of_each(letters)
+        await send_again(publisher, database, latest)
+        letters = await bring_letters(database, options)
+    assert {letter.replays for letter in await counted(database, letters)} == {3}
+    for letter in letters:
+        with pytest.raises(NotAllowed, match="3 times already"):
+            await send_again(publisher, database, letter)
+    assert len(await read_topic(options, options.topics.tasks)) == 4
 
 
 async def test_a_fourth_replay_has_to_be_forced(
