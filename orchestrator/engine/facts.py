@@ -18,6 +18,7 @@ from orchestrator.domain.retry import RetryPolicy
 from orchestrator.domain.step import (
     ATTEMPTS_SPENT,
     MODEL_REFUSED,
+    NOBODYS_DECISION,
     AttemptFailed,
     BudgetSpent,
     CallFinished,
@@ -31,6 +32,7 @@ from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.moves import Sleep
 from orchestrator.planners.planner import OverBudget
+from orchestrator.store.journal import TaskLetter
 
 NOT_MADE = "it was not made: the task was over"
 """The error of a call that the task ended without."""
@@ -115,6 +117,13 @@ def ending(body: Completed | Failed | Cancelled) -> tuple[TaskStatus, str | None
             return TaskStatus.FAILED, reason
         case Cancelled(reason=reason, by=by):
             return TaskStatus.CANCELLED, f"{reason} ({by})" if by else reason
+
+
+def letter_of(body: Completed | Failed | Cancelled, *, topic: str) -> TaskLetter | None:
+    """What `topic` is told of an end that nobody decided."""
+    if isinstance(body, Failed) and body.code in NOBODYS_DECISION:
+        return TaskLetter(topic=topic, reason=body.code)
+    return None
 
 
 def not_made(due: DueCall) -> CallFinished:

@@ -19,7 +19,6 @@ from orchestrator.domain.event import CANCEL, PAUSE, TIMEOUT
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
-    NOBODYS_DECISION,
     CallFinished,
     CallParked,
     CallStarted,
@@ -41,6 +40,7 @@ from orchestrator.engine.facts import (
     decided_by,
     ending,
     gave_up,
+    letter_of,
     model_failure,
     not_made,
     rest_reason,
@@ -66,11 +66,12 @@ from orchestrator.engine.moves import (
 from orchestrator.engine.parked import parked_change, was_told
 from orchestrator.engine.poison import in_place_of
 from orchestrator.engine.record import Record
+from orchestrator.engine.sent_calls import SentCalls
 from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
 from orchestrator.planners.planner import OverBudget
 from orchestrator.store.claims import Loaded
-from orchestrator.store.journal import Rest, TaskLetter
+from orchestrator.store.journal import Rest
 from orchestrator.telemetry.logs import get_logger
 
 OPENED_CAUSES = frozenset({"paused", "breaker_open", "limited"})
@@ -89,9 +90,7 @@ class Runner:
         self._bell = Bell()
         self._reading = asyncio.Lock()
         """Messages are read by one at a time, or they would be applied twice."""
-        self._loaded_seq = loaded.snapshot.seq
-        self._made: set[tuple[Seq, int]] = set()
-        """Calls of which this runner may have sent something."""
+        self._sent = SentCalls(loaded_seq=loaded.snapshot.seq)
         self._parked: dict[tuple[Seq, int] | None, CallParked] = {}
         """What could not be called; until the rest that follows."""
 
@@ -290,24 +289,20 @@ class Runner:
         raise_first(calls.values())
 
     async def _make_one(self, due: DueCall, agent: Agent | None) -> None:
-        announce, was_made = partial(self._announce, due, agent), due.key in self._made
+        announce, was_sent = partial(self._announce, due, agent), self._sent.may_have(due)
         outcome = await self._tools.calls.make(
-            due,
-            self._record.snapshot,
-            agent,
-            announce=announce,
-            was_sent=due.attempt > 1 or self._may_be_sent(due),
+            due, self._record.snapshot, agent, announce=announce, was_sent=was_sent
         )
         if outcome is None:
             return
-        if not outcome.was_sent and not was_made:
-            self._made.discard(due.key)
+        if not outcome.was_sent and not was_sent:
+            self._sent.did_not(due)
         if due.key in finished_calls(self._record.snapshot):
             # Its answer came another way while this one was on its way: the first one counts.
             if isinstance(outcome.body, CallFinished):
                 self._record.add(came_second(outcome.body))
         elif isinstance(outcome.body, CallParked):
-            self._park(replace(outcome.body, may_be_sent=self._may_be_sent(due)))
+            self._park(replace(outcome.body, may_be_sent=self._sent.may_have(due)))
         else:
             self._record.add(outcome.body, change=outcome.change)
 
@@ -323,7 +318,7 @@ class Runner:
             if not is_undo and any(m.event_type == CANCEL for m in self._unapplied):
                 self._bell.ring()
                 return False
-        self._made.add(due.key)
+        self._sent.goes_out(due)
         return True
 
     def _park(self, body: CallParked) -> None:
@@ -336,7 +331,7 @@ class Runner:
     async def _abandon(self, left: Sequence[DueCall]) -> None:
         """Journals the calls that the task ends without; what is known not to be sent, as such."""
         agents = await self._agents()
-        sent = [d for d in left if self._may_be_sent(d)]
+        sent = [d for d in left if self._sent.may_have(d)]
         bodies = await asyncio.gather(
             *(
                 self._tools.calls.abandon(d, self._record.snapshot, agents.get(d.call.agent))
@@ -345,10 +340,6 @@ class Runner:
         )
         for body in (*bodies, *(not_made(d) for d in left if d not in sent)):
             self._record.add(body)
-
-    def _may_be_sent(self, due: DueCall) -> bool:
-        """What an earlier runner decided it may have sent too."""
-        return due.key in self._made or (due.step <= self._loaded_seq and not due.is_unsent)
 
     # Rests and ends
 
@@ -386,9 +377,7 @@ class Runner:
         state = status.value if reason is None else f"{status.value}: {reason}"
         change: JsonObject = {"current_state": state}
         steps.append(self._record.next(body, change=change, ahead=len(steps) + 1))
-        letter = None
-        if isinstance(body, Failed) and body.code in NOBODYS_DECISION:
-            letter = TaskLetter(topic=self._tools.options.dead_letters, reason=body.code)
+        letter = letter_of(body, topic=self._tools.options.dead_letters)
         rest = Rest(status=status, reason=reason, letter=letter)
         written = await self._record.commit(steps, rest=rest)
         return written.status
