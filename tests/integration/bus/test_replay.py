@@ -12,7 +12,7 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.replay import counted, replay
-from orchestrator.domain.errors import NotAllowed
+from orchestrator.domain.errors import KafkaUnavailable, NotAllowed
 from orchestrator.store import workers
 from orchestrator.store.database import Database
 from tests.fakes.bus import running_consumer, until
@@ -96,6 +96,16 @@ async def test_a_message_that_stays_bad_is_sent_again_three_times_in_all(
         with pytest.raises(NotAllowed, match="3 times already"):
             await send_again(publisher, database, letter)
     assert len(await read_topic(options, options.topics.tasks)) == 4
+
+
+async def test_what_kafka_did_not_take_is_counted_too_often_never_too_rarely(
+    database: Database, options: BusOptions, publisher: Publisher
+) -> None:
+    (letter,) = await letters_after_one_bad_message(database, options, publisher)
+    with pytest.raises(KafkaUnavailable):
+        await send_again(publisher, database, letter, value=b"x" * (options.max_publish_bytes + 1))
+    (after,) = await counted(database, [letter])
+    assert after.replays == 1
 
 
 async def test_a_fourth_replay_has_to_be_forced(
