@@ -4,7 +4,7 @@ Named tasks are told at once; those that a filter finds are counted first, and t
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -41,6 +41,8 @@ By = Annotated[str | None, typer.Option(help="Who: kept in the journal. [default
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are told.")]
 
 DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming", TOP_UP: "topping up"}
+SO_ALREADY = {PAUSE: "was paused already", RESUME: "was not paused"}
+"""Why a task is told nothing: it would change nothing."""
 
 
 def _verb(event_type: str, meaning: str) -> Callable[..., None]:
@@ -132,24 +134,42 @@ def selection(ids: Sequence[str] | None, filters: Sequence[str] | None) -> Selec
     if ids:
         return Selection(task_ids=tuple(dict.fromkeys(TaskId(task_id) for task_id in ids)))
     found = Selection(statuses=control.UNFINISHED)
-    for clause in (c for text in filters or () for c in text.split(",")):
+    for name, values in _words(filters or ()).items():
+        if name == "status":
+            found = replace(found, statuses=tuple(_unfinished(value) for value in values))
+        elif len(values) == 1:
+            found = _narrowed(found, name, values[0])
+        else:
+            raise typer.BadParameter(
+                f"{name}= is given {len(values)} times; only status= may be given more than once",
+                param_hint="--filter",
+            )
+    return found
+
+
+def _words(filters: Sequence[str]) -> dict[str, list[str]]:
+    """The values of each word, in the order given."""
+    given: dict[str, list[str]] = {}
+    for clause in (c for text in filters for c in text.split(",")):
         name, equals, value = clause.partition("=")
         if not equals or not value:
             raise _bad_filter(clause)
-        found = _narrowed(found, name.strip(), value.strip())
-    return found
+        given.setdefault(name.strip(), []).append(value.strip())
+    return given
+
+
+def _unfinished(value: str) -> TaskStatus:
+    if value not in control.UNFINISHED:
+        words = ", ".join(control.UNFINISHED)
+        raise typer.BadParameter(
+            f"status {value!r}: only tasks that are not over can be told anything: {words}",
+            param_hint="--filter",
+        )
+    return TaskStatus(value)
 
 
 def _narrowed(found: Selection, name: str, value: str) -> Selection:
     match name:
-        case "status":
-            if value not in control.UNFINISHED:
-                words = ", ".join(control.UNFINISHED)
-                raise typer.BadParameter(
-                    f"status {value!r}: only tasks that are not over can be told anything: {words}",
-                    param_hint="--filter",
-                )
-            return replace(found, statuses=(TaskStatus(value),))
         case "tenant":
             return replace(found, tenant=value)
         case "agent":
@@ -178,6 +198,8 @@ def _answer(success: str | None, failed: str | None) -> JsonObject:
     if (success is None) == (failed is None):
         raise typer.BadParameter("give --success or --failed", param_hint="--success")
     if success is None:
+        if not (failed or "").strip():
+            raise typer.BadParameter("say why it was not done", param_hint="--failed")
         return {"status": "error", "error_message": failed}
     return {"status": "success", "output": object_of(success, option="--success")}
 
@@ -215,7 +237,7 @@ def _command(
             _confirm(DOING[event_type], counted)
     message = Message(event_type=event_type, payload=payload)
     told = with_database(lambda database: _tell(database, message, meant, counted))
-    _show(DOING[event_type], told, meant, as_json=as_json)
+    _show(event_type, told, meant, as_json=as_json)
 
 
 def _confirm(doing: str, counted: Count) -> None:
@@ -238,23 +260,51 @@ async def _tell(
     return told
 
 
-def _show(doing: str, told: Sequence[Told], meant: Selection, *, as_json: bool) -> None:
+def _show(event_type: str, told: Sequence[Told], meant: Selection, *, as_json: bool) -> None:
+    doing = DOING[event_type]
     done = [one for one in told if one.is_told]
+    over = [one for one in told if one.was not in control.UNFINISHED]
+    skipped = [one for one in told if not one.is_told and one.was in control.UNFINISHED]
     errors = [
-        *(f"task {o.task_id!r} is {o.was}: it is over already" for o in told if not o.is_told),
+        *(f"task {one.task_id!r} is {one.was}: it is over already" for one in over),
         *(str(no_such_task(task_id)) for task_id in control.missing(told, meant)),
     ]
     if as_json:
-        tasks = [{"task_id": one.task_id, "was": one.was} for one in done]
-        print_json({"doing": doing, "tasks": tasks, "errors": errors})
+        print_json(
+            {
+                "doing": doing,
+                "tasks": [{"task_id": one.task_id, "was": one.was} for one in done],
+                "skipped": [
+                    {"task_id": one.task_id, "why": SO_ALREADY[event_type]} for one in skipped
+                ],
+                "errors": errors,
+            }
+        )
     elif meant.task_ids is not None:
         for one in done:
-            console().print(f"{doing} task {one.task_id} (it was {one.was})")
+            console().print(_done_line(doing, one))
+        for one in skipped:
+            console().print(f"task {one.task_id} {SO_ALREADY[event_type]}")
     else:
-        note(f"{doing} {_tasks(len(done))}")
+        note("; ".join(_counts(event_type, done, skipped)))
     complain("\n".join(errors))
     if errors:
         raise typer.Exit(1)
+
+
+def _done_line(doing: str, one: Told) -> str:
+    if one.was is TaskStatus.EXPECTED:
+        return f"{doing} task {one.task_id} once it comes (only events have come for it so far)"
+    return f"{doing} task {one.task_id} (it was {one.was})"
+
+
+def _counts(event_type: str, done: Sequence[Told], skipped: Sequence[Told]) -> Iterator[str]:
+    yield f"{DOING[event_type]} {_tasks(len(done))}"
+    expected = sum(one.was is TaskStatus.EXPECTED for one in done)
+    if expected:
+        yield f"of {_tasks(expected)} only events have come: as soon as the task itself comes"
+    if skipped:
+        yield f"skipped {_tasks(len(skipped))} that {SO_ALREADY[event_type]}"
 
 
 def _tasks(number: int) -> str:

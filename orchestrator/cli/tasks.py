@@ -126,7 +126,10 @@ def watch(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Follow one task to its end (exit 0 if it completed), or all tasks until Ctrl-C."""
+    """Follow one task to its end (exit 0 if it completed), or all tasks until Ctrl-C.
+
+    A task that is not there yet is waited for: it may be on its way through Kafka.
+    """
     if task_id is None:
         with_database(lambda database: watching.watch_all(database, as_json=as_json))
         return

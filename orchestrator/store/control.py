@@ -42,15 +42,31 @@ COUNT = f"""
 SELECT count(*) AS tasks, coalesce(max(t.id), 0) AS last FROM tasks t WHERE {CHOSEN}
 """  # noqa: S608 - only constants of this module are put in
 
+# As the engine reads it (`engine.moves`): the last word counts, also one that it has not read yet.
+PAUSED = """
+    coalesce(
+        (SELECT i.event_type = 'pause' FROM inbox i
+         WHERE i.task = t.id AND i.seq IS NULL AND i.event_type IN ('pause', 'resume')
+         ORDER BY i.id DESC LIMIT 1),
+        (SELECT s.kind = 'event' AND s.body->>'event_type' = 'pause' FROM steps s
+         WHERE s.task = t.id AND (s.kind IN ('retried', 'forked')
+             OR s.kind = 'event' AND s.body->>'event_type' IN ('pause', 'resume'))
+         ORDER BY s.seq DESC LIMIT 1),
+        false)
+"""
+
 TELL = f"""
 WITH chosen AS MATERIALIZED (
-    SELECT t.id, t.task_id, t.status FROM tasks t
+    SELECT t.id, t.task_id, t.status,
+           CASE $9::text WHEN 'pause' THEN {PAUSED} WHEN 'resume' THEN NOT {PAUSED}
+                         ELSE false END AS is_so_already
+    FROM tasks t
     WHERE {CHOSEN} AND t.id > $7 AND t.id <= $8
     ORDER BY t.id LIMIT {AT_ONCE} FOR UPDATE
 ), event AS (
     INSERT INTO inbox (task, event_type, payload, step, call, source)
-    SELECT id, $9, $10, $11, $12, $13 FROM chosen
-    WHERE status IN ('expected', 'ready', 'running', 'waiting')
+    SELECT id, $9::text, $10, $11, $12, $13 FROM chosen
+    WHERE status IN ('expected', 'ready', 'running', 'waiting') AND NOT is_so_already
     ORDER BY id
     RETURNING task
 ), woken AS (
@@ -62,7 +78,7 @@ WITH chosen AS MATERIALIZED (
                       ELSE t.run_at END
     FROM event WHERE t.id = event.task
 )
-SELECT c.id, c.task_id, c.status, event.task IS NOT NULL AS is_told
+SELECT c.id, c.task_id, c.status, c.is_so_already, event.task IS NOT NULL AS is_told
 FROM chosen c LEFT JOIN event ON event.task = c.id ORDER BY c.id
 """  # noqa: S608 - only constants of this module are put in
 
@@ -105,7 +121,9 @@ class Told:
     task_id: TaskId
     was: TaskStatus
     is_told: bool
-    """False where it is over: nothing was changed."""
+    """False where it is over, or `is_so_already`: nothing was changed."""
+    is_so_already: bool = False
+    """It was paused already, or is to be resumed and was not paused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +155,12 @@ async def tell(
             TELL, *selection.columns(), after, 2**63 - 1 if upto is None else upto, *what
         )
         told += [
-            Told(task_id=TaskId(r["task_id"]), was=TaskStatus(r["status"]), is_told=r["is_told"])
+            Told(
+                task_id=TaskId(r["task_id"]),
+                was=TaskStatus(r["status"]),
+                is_told=r["is_told"],
+                is_so_already=r["is_so_already"],
+            )
             for r in rows
         ]
         if len(rows) < AT_ONCE:

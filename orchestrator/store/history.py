@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.budget import Budget
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import NotAllowed, NotFound
 from orchestrator.domain.ids import Epoch, Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
@@ -189,7 +189,13 @@ def _step(r: Row) -> StepRow:
 
 
 async def list_tasks(database: Database, wanted: TaskFilter) -> list[TaskRow]:
-    """The newest tasks that pass the filter."""
+    """The newest tasks that pass the filter.
+
+    Raises:
+        NotFound: there is no task `after`.
+    """
+    if wanted.after is not None:
+        await find_task(database, wanted.after)
     rows = await database.fetch(
         LIST,
         [s.value for s in wanted.statuses] or None,
@@ -226,8 +232,11 @@ async def show_task(
 
     Raises:
         NotFound: there is no such task.
+        NotAllowed: it has no such step.
     """
     row = await find_task(database, task_id)
+    if step is not None and not 1 <= step <= row.steps:
+        raise _no_such_step(row, step)
     r = await database.fetch_one(DETAILS, task_id, step, at)
     assert r is not None, "tasks are never deleted between two reads"
     return TaskDetails(
@@ -245,6 +254,11 @@ async def show_task(
         result=r["result"],
         context=r["context"],
     )
+
+
+def _no_such_step(row: TaskRow, step: Seq) -> NotAllowed:
+    there = f"its steps are 1 to {row.steps}" if row.steps else f"it is {row.status}, and has none"
+    return NotAllowed(f"task {row.task_id!r} has no step {step}: {there}")
 
 
 async def steps_of(

@@ -84,9 +84,52 @@ async def test_many_are_told_only_when_it_was_confirmed(
     assert answer == {
         "doing": "pausing",
         "tasks": [{"task_id": "b", "was": "waiting"}],
+        "skipped": [],
         "errors": [],
     }
     assert await inbox(journal) == [("pause", {})]
+
+
+async def test_what_a_pause_or_a_resume_would_not_change_is_skipped(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await waiting(journal, "a")
+    await waiting(journal, "b")
+
+    async def line(*arguments: str) -> str:
+        done = await called(environ, "tasks", *arguments, "--by", "")
+        assert done.returncode == 0, done.stderr
+        return done.stdout or done.stderr
+
+    assert await line("resume", "a") == "task a was not paused\n"
+    assert await line("pause", "a") == "pausing task a (it was waiting)\n"
+    assert await line("pause", "a") == "task a was paused already\n"
+    skipped = (await told(environ, "tasks", "pause", "a"))["skipped"]
+    assert skipped == [{"task_id": "a", "why": "was paused already"}]
+    resumed = await line("resume", "--filter", "text=task", "--yes")
+    assert resumed == "resuming 1 task; skipped 1 task that was not paused\n"
+    assert await inbox(journal) == [("pause", {}), ("resume", {})]
+
+
+async def test_a_task_that_has_not_come_is_told_once_it_comes(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await journal.expect("late")
+    done = await called(environ, "tasks", "cancel", "late")
+    assert done.stdout == (
+        "cancelling task late once it comes (only events have come for it so far)\n"
+    )
+    forked = await called(environ, "tasks", "fork", "late", "--from-step", "1")
+    assert forked.returncode == 1
+    assert "task 'late' has no step 1: it is expected, and has none" in forked.stderr
+
+
+async def test_a_status_given_twice_means_both(journal: Journal, environ: dict[str, str]) -> None:
+    await waiting(journal, "a")
+    await journal.accept("b")
+    flags = ("--filter", "status=waiting,status=running", "--yes")
+    answer = await told(environ, "tasks", "cancel", *flags)
+    assert [task["task_id"] for task in answer["tasks"]] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +141,8 @@ async def test_many_are_told_only_when_it_was_confirmed(
         (("--filter", "waiting"), "known are status="),
         (("--filter", "status=failed"), "only tasks that are not over"),
         (("--filter", "older=yesterday"), "is no time"),
+        (("--filter", "tenant=a,tenant=b"), "tenant= is given 2 times"),
+        (("--filter", "text=a", "--filter", "text=b"), "text= is given 2 times"),
     ],
 )
 async def test_a_selection_that_means_nothing_is_refused(
@@ -130,6 +175,7 @@ async def test_a_call_whose_outcome_nobody_knows_is_shown_and_resolved(
         (("nobody", "--step", "2", "--failed", "no"), 1, "there is no task 'nobody'"),
         (("a", "--step", "2"), 2, "give --success or --failed"),
         (("a", "--step", "2", "--success", "[]"), 2, "expected an object"),
+        (("a", "--step", "2", "--call", "1", "--failed", " "), 2, "say why it was not done"),
     ],
 )
 async def test_a_resolution_that_answers_nothing_is_refused(

@@ -9,7 +9,15 @@ import pytest_asyncio
 
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.ids import AgentId, Seq, TaskId
-from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked, Failed
+from orchestrator.domain.step import (
+    AttemptFailed,
+    CallFinished,
+    CallParked,
+    EventApplied,
+    Failed,
+    Rested,
+    Retried,
+)
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store import control
 from orchestrator.store.control import Message, Selection, count, tell
@@ -60,6 +68,32 @@ async def test_named_tasks_are_told_and_those_that_are_over_or_not_there_are_not
     assert control.missing(told, meant) == ["nobody"]
     assert [await journal.column(t, "status") for t in "abc"] == ["ready", "failed", "running"]
     assert [await journal.column(t, "wake") for t in "abc"] == [1, 0, 1]
+
+
+async def test_what_the_journal_has_paused_is_not_paused_again(journal: Journal) -> None:
+    task = await journal.accept("a")
+    assert task is not None
+    paused = EventApplied(event_type="pause")
+    await journal.write(task, (paused, None), (Rested(waiting_for="resume"), None), rest=WAITS)
+    meant = Selection(task_ids=(TaskId("a"),))
+
+    async def is_told(event_type: str) -> bool:
+        (told,) = await tell(journal.database, Message(event_type=event_type), meant)
+        assert told.is_so_already is not told.is_told
+        return told.is_told
+
+    said = [await is_told(word) for word in ("pause", "resume", "resume", "pause", "cancel")]
+    assert said == [False, True, False, True, True]
+
+
+async def test_a_pause_of_before_a_retry_is_over(journal: Journal) -> None:
+    task = await journal.accept("a")
+    assert task is not None
+    steps = (EventApplied(event_type="pause"), Failed(reason="no"), Retried())
+    await journal.write(task, *((body, None) for body in steps), rest=WAITS)
+    meant = Selection(task_ids=(TaskId("a"),))
+    (told,) = await tell(journal.database, Message(event_type="resume"), meant)
+    assert (told.is_told, told.is_so_already) == (False, True)
 
 
 async def test_a_filter_means_the_tasks_that_pass_all_of_it(journal: Journal) -> None:

@@ -90,6 +90,15 @@ async def test_an_earlier_context_can_be_had_by_step(journal: Journal) -> None:
     assert collected == [{}, {}, {"a": 1}]
 
 
+async def test_a_step_that_is_not_there_has_no_context(journal: Journal) -> None:
+    task_id = await waiting_task(journal)
+    with pytest.raises(NotAllowed, match="'order' has no step 99: its steps are 1 to 4"):
+        await show_task(journal.database, task_id, step=Seq(99))
+    await journal.expect("late")
+    with pytest.raises(NotAllowed, match="'late' has no step 1: it is expected, and has none"):
+        await show_task(journal.database, TaskId("late"), step=Seq(1))
+
+
 async def test_an_earlier_context_can_be_had_by_time(journal: Journal) -> None:
     task_id = await waiting_task(journal)
     steps = await steps_of(journal.database, task_id)
@@ -151,6 +160,8 @@ async def test_lists_are_filtered_and_paged_newest_first(journal: Journal) -> No
     assert await ids(TaskFilter(statuses=(TaskStatus.READY,))) == ["order-3", "order-1"]
     assert await ids(TaskFilter(text="TASK ORDER-2")) == ["order-2"]
     assert await ids(TaskFilter(tenant="nobody")) == []
+    with pytest.raises(NotFound, match="there is no task 'nobody'"):
+        await ids(TaskFilter(after=TaskId("nobody")))
 
 
 async def test_a_task_that_is_not_there_is_not_found(database: Database) -> None:
