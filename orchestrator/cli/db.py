@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.moments import duration
-from orchestrator.cli.output import AsJson, console, note, print_json, table
+from orchestrator.cli.output import AsJson, confirm, console, note, print_json, table
 from orchestrator.cli.session import with_database
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.engine.options import MIN_KEPT
@@ -59,7 +59,7 @@ def prune(
             print_json({"tasks": 0, "dropped": [], "months": [_json(m) for m in found]})
         return
     if not yes:
-        typer.confirm(f"delete {old} tasks?", abort=True, err=True)
+        confirm(f"delete {old} tasks?", found=f"{old} tasks are to go", option="--yes")
     gone = with_database(lambda database: retention.prune(database, found, older_than=age))
     if as_json:
         print_json(

@@ -46,6 +46,20 @@ def note(text: str) -> None:
         sys.stderr.write(f"{printable(line)}\n")
 
 
+def confirm(question: str, *, found: str, option: str) -> None:
+    """Goes on where a person says yes; a script has to say so beforehand, with --yes.
+
+    Raises:
+        BadParameter: nobody can be asked.
+        Abort: the person said no.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(
+            f"{found}, and there is no terminal to ask at: add --yes", param_hint=option
+        )
+    typer.confirm(question, abort=True, err=True)
+
+
 def console() -> Console:
     """Prints texts as they are: no markup, no emoji, no guessing at highlights."""
     width = None if sys.stdout.isatty() else WIDE

@@ -3,7 +3,6 @@
 Named tasks are told at once; those that a filter finds are counted first, and the count confirmed.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
@@ -12,7 +11,7 @@ import orjson
 import typer
 
 from orchestrator.cli.moments import moment
-from orchestrator.cli.output import AsJson, complain, console, note, print_json
+from orchestrator.cli.output import AsJson, complain, confirm, console, note, print_json
 from orchestrator.cli.session import user, with_database
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import NotAllowed
@@ -234,19 +233,11 @@ def _command(
     if meant.task_ids is None:
         counted = with_database(lambda database: control.count(database, meant))
         if counted.tasks and not yes:
-            _confirm(DOING[event_type], counted)
+            tasks = _tasks(counted.tasks)
+            confirm(f"{DOING[event_type]} {tasks}?", found=f"{tasks} match", option="--filter")
     message = Message(event_type=event_type, payload=payload)
     told = with_database(lambda database: _tell(database, message, meant, counted))
     _show(event_type, told, meant, as_json=as_json)
-
-
-def _confirm(doing: str, counted: Count) -> None:
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(
-            f"{_tasks(counted.tasks)} match, and there is no terminal to ask at: add --yes",
-            param_hint="--filter",
-        )
-    typer.confirm(f"{doing} {_tasks(counted.tasks)}?", abort=True, err=True)
 
 
 async def _tell(

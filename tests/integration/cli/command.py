@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -37,6 +38,25 @@ def orchestrator(
 async def called(environ: Mapping[str, str], *arguments: str, stdin: str | None = None) -> Done:
     """The command, while the test's event loop goes on."""
     return await asyncio.to_thread(orchestrator, *arguments, environ=environ, stdin=stdin)
+
+
+async def asked(environ: Mapping[str, str], *arguments: str, answer: str) -> Done:
+    """The command, called by a person at a terminal who answers its question."""
+    ours, theirs = pty.openpty()
+    os.write(ours, answer.encode())
+    try:
+        return await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-m", "orchestrator", *arguments],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 async def told(environ: Mapping[str, str], *arguments: str) -> Any:

@@ -1,10 +1,5 @@
 """`orchestrator tasks cancel|pause|resume|resolve` as a person or a script calls them."""
 
-import asyncio
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,7 +12,7 @@ from orchestrator.domain.step import CallFinished
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
-from tests.integration.cli.command import ROOT, called, told
+from tests.integration.cli.command import asked, called, told
 from tests.integration.store.journaled import Journal
 from tests.unit.engine.journals import delegated
 
@@ -194,18 +189,6 @@ async def test_a_person_at_a_terminal_is_asked_first(
 ) -> None:
     await waiting(journal, "a")
     await waiting(journal, "b")
-    ours, theirs = pty.openpty()
-    os.write(ours, answer.encode())
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "orchestrator", "tasks", "cancel", "--filter", "status=waiting"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-        stdin=theirs,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    os.close(ours)
-    os.close(theirs)
+    done = await asked(environ, "tasks", "cancel", "--filter", "status=waiting", answer=answer)
     assert (done.returncode, len(await inbox(journal))) == (code, told_of)
     assert "cancelling 2 tasks? [y/N]" in done.stderr

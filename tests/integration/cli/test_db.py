@@ -10,7 +10,7 @@ from orchestrator.domain.step import EventApplied
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
-from tests.integration.cli.command import called
+from tests.integration.cli.command import asked, called
 from tests.integration.store.journaled import Journal
 
 
@@ -52,15 +52,27 @@ async def test_a_dry_run_only_counts(journal: Journal, environ: dict[str, str]) 
 async def test_what_was_counted_is_deleted_after_a_yes(
     journal: Journal, environ: dict[str, str]
 ) -> None:
-    refused = await called(environ, "db", "prune", stdin="n\n")
+    refused = await asked(environ, "db", "prune", answer="n\n")
     assert refused.returncode == 1
     assert "delete 1 tasks?" in refused.stderr
 
-    done = await called(environ, "db", "prune", "--older-than", "60d", stdin="y\n")
+    done = await asked(environ, "db", "prune", "--older-than", "60d", answer="y\n")
 
     assert done.returncode == 0
     assert "1 tasks deleted" in done.stderr
     assert await left(journal) == ["young"]
+
+
+async def test_without_a_terminal_and_a_yes_nothing_is_deleted(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    done = await called(environ, "db", "prune")
+
+    assert done.returncode == 2
+    assert "1 tasks are to go, and there is no terminal to ask at: add --yes" in " ".join(
+        done.stderr.replace("│", " ").split()
+    )
+    assert sorted(await left(journal)) == ["old", "young"]
 
 
 async def test_less_than_30_days_needs_force(journal: Journal, environ: dict[str, str]) -> None:
