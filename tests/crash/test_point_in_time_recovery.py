@@ -1,4 +1,4 @@
-"""Point-in-time recovery as `docs/guides/operate.md` says it: a base backup, WAL, a moment."""
+"""Point-in-time recovery as `docs/guides/backup.md` says it: a base backup, WAL, a moment."""
 
 import asyncio
 import os
