@@ -26,7 +26,7 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.agent import Limits
-from orchestrator.domain.errors import OrchestratorError, StoreUnavailable
+from orchestrator.domain.errors import InvalidSettings, OrchestratorError, StoreUnavailable
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.options import EngineOptions
@@ -326,3 +326,13 @@ async def patiently(what: str, action: Callable[[], Awaitable[T]]) -> T:
 
 def _passes(error: BaseException) -> bool:
     return isinstance(error, OrchestratorError) and error.retryable
+
+
+async def model_problem(options: ModelOptions) -> str | None:
+    """Why a worker could not build its model; nobody is asked, and no token is spent."""
+    async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
+        try:
+            build_model(options, client=client)
+        except InvalidSettings as error:
+            return str(error)
+    return None

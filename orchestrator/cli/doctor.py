@@ -102,7 +102,7 @@ async def _parts(found: Examined) -> AsyncIterator[Finding]:
     else:
         yield skipped("PostgreSQL")
     if "model" in found.usable:
-        yield await model_finding(found.settings.model)
+        yield await model_finding(found.settings)
     else:
         yield skipped("model")
 

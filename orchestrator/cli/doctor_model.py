@@ -1,37 +1,27 @@
 """The model, as `orchestrator doctor` looks at it: no token is spent."""
 
-from orchestrator.agents.http import model_http_client
 from orchestrator.agents.model_health import model_health
+from orchestrator.app import model_problem
 from orchestrator.cli.finding import Finding
-from orchestrator.domain.errors import InvalidSettings
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.settings import Settings
 
 OPENAI_URL = "https://api.openai.com/v1"
 
 
-async def model_finding(options: ModelOptions) -> Finding:
-    problem = await _build_problem(options)
+async def model_finding(settings: Settings) -> Finding:
+    options = settings.model
+    problem = await model_problem(options)
     if problem is not None:
         advice = "a worker with these settings does not start"
         return Finding(name="model", state="failed", says=problem, advice=advice)
     if options.provider != "openai":
         says = f"{options.model}: only OpenAI's protocol can be asked without spending tokens"
         return Finding(name="model", state="skipped", says=says)
-    return await _asked(options)
+    return await _asked(settings)
 
 
-async def _build_problem(options: ModelOptions) -> str | None:
-    """Why a worker could not make it: a package or a key may be missing, an option refused."""
-    async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
-        try:
-            build_model(options, client=client)
-        except InvalidSettings as error:
-            return str(error)
-    return None
-
-
-async def _asked(options: ModelOptions) -> Finding:
+async def _asked(settings: Settings) -> Finding:
+    options = settings.model
     url = options.base_url or OPENAI_URL
     found = await model_health(base_url=url, api_key=options.api_key, name=options.name)
     if found.problem is not None:
