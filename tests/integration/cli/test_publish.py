@@ -142,7 +142,10 @@ async def test_dead_letters_are_listed_and_shown(environ: dict[str, str]) -> Non
     assert "header source" in shown
 
 
-async def test_dead_letters_are_sent_again_as_they_came(environ: dict[str, str]) -> None:
+async def test_dead_letters_are_sent_again_as_they_came(
+    environ: dict[str, str], database_url: str
+) -> None:
+    environ["DATABASE_URL"] = database_url  # replays are counted there
     await told(environ, "topics", "create")
     await letter(environ, 1)
     await letter(environ, 2, reason="gap")
