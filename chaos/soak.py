@@ -6,11 +6,13 @@ trend of each has to be flat. Exit code 0: all are, and the checker found nothin
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -19,7 +21,7 @@ from statistics import median
 import uvloop
 
 from bench.children import ROOT
-from chaos.arena import Arena, Size, open_arena
+from chaos.arena import Arena, NothingToBreak, Size, open_arena
 from chaos.checker import check
 from chaos.evidence import gather
 from chaos.fault import nothing_more
@@ -86,15 +88,17 @@ class Trend:
 
 
 def trend(measure: str, samples: Sequence[tuple[float, float]], allowed: Allowed) -> Trend:
-    """`samples` are (seconds, value)."""
+    """`samples` are (seconds, value); of what was hardly measured nobody can say that it is flat."""
     settled = samples[int(len(samples) * WARM_UP_SHARE) :]
     slopes = [(b - a) / (t - s) for (s, a), (t, b) in combinations(settled, 2) if t > s]
+    if not slopes:
+        return Trend(measure=measure, middle=math.nan, growth=math.inf, allowed=allowed.amount)
     middle = median(value for _, value in settled)
     span = settled[-1][0] - settled[0][0]
     return Trend(
         measure=measure,
         middle=middle,
-        growth=median(slopes) * span if slopes else 0.0,
+        growth=median(slopes) * span,
         allowed=max(allowed.amount, allowed.share * middle),
     )
 
@@ -136,9 +140,7 @@ class Watcher:
 
     def trends(self) -> list[Trend]:
         return [
-            trend(measure, self.samples[measure], allowed)
-            for measure, allowed in ALLOWED.items()
-            if len(self.samples[measure]) > 2
+            trend(measure, self.samples[measure], allowed) for measure, allowed in ALLOWED.items()
         ]
 
 
@@ -154,7 +156,8 @@ async def trouble(arena: Arena) -> None:
     while True:
         for inject in (workers.rebalance, postgres.cut):
             await asyncio.sleep(FAULT_SECONDS)
-            await inject(arena)
+            with suppress(NothingToBreak):
+                await inject(arena)
 
 
 async def soak(arena: Arena, *, minutes: float) -> tuple[list[Trend], list[str]]:

@@ -34,3 +34,8 @@ def test_one_outlier_bends_no_trend() -> None:
     samples = [(float(n), 10_000.0 if n == 80 else 10.0) for n in range(90)]
 
     assert trend("x", samples, ALLOWED).growth == 0
+
+
+def test_what_was_measured_once_is_not_called_flat() -> None:
+    assert not trend("x", [(1.0, 10.0)], ALLOWED).is_flat
+    assert not trend("x", [], ALLOWED).is_flat
