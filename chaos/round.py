@@ -120,7 +120,7 @@ async def _under_load(
     )
     try:
         await asyncio.sleep(WARM_UP_SECONDS / 2 if size.is_short else WARM_UP_SECONDS)
-        done = await asyncio.gather(*(_inject_all(arena, fault, times) for fault, times in faults))
+        done = await asyncio.gather(*(inject_all(arena, fault, times) for fault, times in faults))
         for worker in arena.fleet.running():
             arena.fleet.thaw(worker)
         await arena.servers.mend()
@@ -137,7 +137,7 @@ async def _under_load(
     return {fault.name: count for (fault, _), count in zip(faults, done, strict=True)}
 
 
-async def _inject_all(arena: Arena, fault: Fault, times: int) -> int:
+async def inject_all(arena: Arena, fault: Fault, times: int) -> int:
     """How many were injected; one that does not come to its end is a finding."""
     dice = random.Random(f"{fault.name} {arena.dice.random()}")
     injected = 0

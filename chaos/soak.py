@@ -88,7 +88,7 @@ class Trend:
 
 
 def trend(measure: str, samples: Sequence[tuple[float, float]], allowed: Allowed) -> Trend:
-    """`samples` are (seconds, value); of what was hardly measured nobody can say that it is flat."""
+    """`samples` are (seconds, value); what was hardly measured is not called flat."""
     settled = samples[int(len(samples) * WARM_UP_SHARE) :]
     slopes = [(b - a) / (t - s) for (s, a), (t, b) in combinations(settled, 2) if t > s]
     if not slopes:
