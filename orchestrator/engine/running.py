@@ -25,6 +25,9 @@ from orchestrator.telemetry.traces import parse_traceparent
 GIVE_BACK_DELAY = timedelta(seconds=1)
 """Times the number of claims: what fails at once must not be tried at once for ever."""
 
+AWAY_SECONDS = 0.5
+"""Before a task that met an outage is given back: it may be claimed again at once."""
+
 log = get_logger(__name__)
 
 PIECE_BYTES = 8 * 1024 * 1024
@@ -32,7 +35,8 @@ PIECE_BYTES = 8 * 1024 * 1024
 
 Load = Callable[[Sequence[TaskKey], int], Awaitable[list[Loaded | Unreadable | Deferred]]]
 """Of these tasks as many as have this many bytes."""
-GiveBack = Callable[[Sequence[Claimed], timedelta], Awaitable[int]]
+GiveBack = Callable[[Sequence[Claimed], timedelta | None], Awaitable[int]]
+"""With the delay until they are claimed again; None: at once, and the claim does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +186,7 @@ class Running:
                 continue
             if isinstance(task, Unreadable):
                 log.error("task can't be run by this release", error=str(task.error))
-                if not await self._return(task.claimed, task.claims):
+                if not await self._return(task.claimed, delay=GIVE_BACK_DELAY * task.claims):
                     self._unsettled.add(task.claimed)
                 continue
             self._start_one(group, task)
@@ -243,19 +247,25 @@ class Running:
             metrics.FENCED.inc()
             log.info("task has a newer owner, nothing more is written here")
             return True
+        except StoreUnavailable as error:
+            # Asked for something beside the journal. It is no fault of the task's: five such
+            # outages must not set it aside.
+            log.debug("task waits for PostgreSQL", error=str(error))
+            await asyncio.sleep(AWAY_SECONDS)
+            return await self._return(mine, delay=None)
         except Exception:
             # The outermost frame of a task: whatever it is, the task must not stay with a worker
             # that does not run it.
             log.exception("task failed inside the worker, it is given back")
-            return await self._return(mine, claims)
+            return await self._return(mine, delay=GIVE_BACK_DELAY * claims)
         if status.is_final:
             metrics.TASKS_FINISHED.labels(status.value).inc()
             log.info("task ended", status=status.value)
         return True
 
-    async def _return(self, mine: Claimed, claims: int) -> bool:
+    async def _return(self, mine: Claimed, *, delay: timedelta | None) -> bool:
         try:
-            await self._give_back([mine], GIVE_BACK_DELAY * claims)
+            await self._give_back([mine], delay)
         except StoreUnavailable as error:
             log.warning("task could not be given back, a later look does it", error=str(error))
             return False

@@ -253,7 +253,7 @@ class Worker:
     ) -> list[Loaded | Unreadable | Deferred]:
         return await self._store.load(self.id, keys, max_bytes=max_bytes)
 
-    async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
+    async def _give_back(self, tasks: Sequence[Claimed], delay: timedelta | None) -> int:
         return await self._store.release(self.id, tasks, delay=delay)
 
     async def _reconcile_loop(self) -> None:

@@ -134,8 +134,11 @@ WHERE t.status = 'running' AND t.owner = $1
 REAP = """
 WITH stranded AS MATERIALIZED (
     SELECT t.id FROM tasks t
-    WHERE t.status = 'running' AND NOT EXISTS (
-        SELECT FROM workers w WHERE w.id = t.owner AND w.heartbeat_at > now() - $1::interval)
+    -- The dead by their numbers, once: a condition that joins the living would not be asked again
+    -- of a row that had to be waited for, which a living worker may have by then.
+    WHERE t.status = 'running' AND t.owner = ANY (ARRAY(
+        SELECT DISTINCT o.owner FROM tasks o WHERE o.status = 'running' AND NOT EXISTS (
+            SELECT FROM workers w WHERE w.id = o.owner AND w.heartbeat_at > now() - $1::interval)))
       -- After a server stood still, all heartbeats are old, and so is what was sent to it.
       AND now() < $2
     ORDER BY t.id LIMIT 10000 FOR UPDATE

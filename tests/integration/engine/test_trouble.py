@@ -9,6 +9,7 @@ from orchestrator.agents.agent import CallRequest
 from orchestrator.domain.call import CallResult
 from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.decision import Turn, Usage, Wait
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Failed
@@ -202,3 +203,21 @@ async def test_event_whose_task_never_came_becomes_a_dead_letter(
     (letter,) = await letters(database)
     assert dict(letter.headers)["dlq.reason"] == "unknown_task"
     assert (letter.key, letter.value) == (b"k", b"{}")
+
+
+async def test_outages_of_postgresql_beside_the_journal_set_no_task_aside(
+    database: Database, feed: Feed
+) -> None:
+    """As when the catalogue of agents is read again for a turn."""
+    outages = iter(range(6))
+
+    async def asked(_: Snapshot) -> Turn:
+        if next(outages, None) is not None:
+            raise StoreUnavailable("PostgreSQL: connection was closed")
+        return Turn(decision=complete())
+
+    planner = ScriptedPlanner(asked)
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.task("t", to=worker)
+        row = await reaches(database, "t", "completed")
+    assert row["claims"] == 0

@@ -119,6 +119,24 @@ async def test_a_task_that_came_to_rest_meanwhile_is_not_taken_from_its_dead_wor
     assert (row["status"], row["epoch"]) == ("waiting", task.epoch)
 
 
+async def test_a_task_that_a_living_worker_took_meanwhile_is_not_taken_from_it(
+    database: Database, other: Any
+) -> None:
+    _, task = await running_task(database, "dead")
+    await database.fetch("UPDATE workers SET heartbeat_at = now() - interval '1 hour'")
+    living = await workers.register(database, "living")
+
+    async def take_over() -> None:
+        sql = "UPDATE tasks SET owner = $1, epoch = epoch + 2"
+        await other.execute(sql, living)
+
+    reaping = claims.reap(database, lease=timedelta(seconds=10), until=LATER)
+    async with meeting(database, other, take_over, reaping) as reaped:
+        assert await reaped == 0
+    row = await task_row(database, "t")
+    assert (row["status"], row["owner"], row["epoch"]) == ("running", living, task.epoch + 2)
+
+
 async def test_a_restart_leaves_alone_what_its_earlier_life_just_gave_back(
     database: Database, other: Any
 ) -> None:
