@@ -54,5 +54,7 @@ async def test_nothing_is_lost_and_nothing_done_twice(
     outcome = await run_round(servers, [(fault, fault.times.short)], folder=folder, size=SIZE)
 
     assert outcome.findings == ()
-    assert outcome.broken == ()
+    # That every task comes to its end is a finding. How soon is the long run's to say: here, beside
+    # other tests, it is the delay of the last retry.
+    assert [bar for bar in outcome.broken if bar in fault.bars] == []
     assert outcome.injected == {fault.name: fault.times.short}
