@@ -63,6 +63,5 @@ async def test_nothing_is_lost_and_nothing_done_twice(
 
 def _holds(bar: Bar, outcome: Outcome) -> bool:
     slack = SLACK if bar.measure.endswith(", s") else 1.0
-    return replace(bar, at_most=slack * bar.at_most).holds(
-        list(outcome.measured.get(bar.measure, ()))
-    )
+    measured = list(outcome.measured.get(bar.measure, ()))
+    return replace(bar, at_most=slack * bar.at_most).holds(measured)
