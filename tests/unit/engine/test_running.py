@@ -42,7 +42,7 @@ class FakeStore:
         self.loading = asyncio.Event()
         self.may_load = asyncio.Event()
         self.may_load.set()
-        self.returned: list[tuple[Claimed, timedelta]] = []
+        self.returned: list[tuple[Claimed, timedelta | None]] = []
         self.is_away = False
         self.rests: list[TaskStatus] = []
 
@@ -59,7 +59,7 @@ class FakeStore:
         self.may_load.set()
         self.may_load.clear()
 
-    async def give_back(self, tasks: Sequence[Claimed], delay: timedelta) -> int:
+    async def give_back(self, tasks: Sequence[Claimed], delay: timedelta | None) -> int:
         if self.is_away:
             raise StoreUnavailable("gone")
         self.returned += [(task, delay) for task in tasks]
