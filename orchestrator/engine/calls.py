@@ -160,9 +160,10 @@ class Calls:
         if refused is None and result.fault in NOBODYS_FAULT and target.holds_back:
             refused = target.not_now()
         if refused is not None:
-            return replace(self._parked(due, refused), was_sent=result.was_sent)
-        failed = self._failed(due, result, is_unsure=result.was_sent or was_sent)
-        return replace(failed, was_sent=result.was_sent)
+            outcome = self._parked(due, refused)
+        else:
+            outcome = self._failed(due, result, is_unsure=result.was_sent or was_sent)
+        return replace(outcome, was_sent=result.was_sent)
 
     def _parked(self, due: DueCall, refused: NotNow) -> Outcome:
         body = replace(

@@ -161,10 +161,13 @@ def is_over(move: Move) -> bool:
     return not isinstance(move, MakeCalls | GiveUp | Sleep)
 
 
-def is_end_by_limit(move: Move) -> bool:
-    """Whether a budget or a limit ends the task, or gives up its calls: the inbox may know more."""
-    is_limit = isinstance(move, Finish) and getattr(move.outcome, "code", "") == "limit"
-    return is_limit or isinstance(move, Abandon)
+def may_be_averted(move: Move) -> bool:
+    """Whether a message that was not read yet, a top-up, may take the move back."""
+    match move:
+        case Finish(outcome=Failed(code="limit")) | Abandon():
+            return True
+        case _:
+            return False
 
 
 def finished_calls(snapshot: Snapshot) -> set[tuple[Seq, int]]:

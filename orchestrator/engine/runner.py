@@ -59,8 +59,8 @@ from orchestrator.engine.moves import (
     TimeOut,
     ends_at,
     finished_calls,
-    is_end_by_limit,
     is_over,
+    may_be_averted,
     next_move,
 )
 from orchestrator.engine.parked import parked_change, was_told
@@ -116,7 +116,7 @@ class Runner:
         while True:
             await self._apply_messages()
             move = self._next_move()
-            if is_end_by_limit(move):
+            if may_be_averted(move):
                 await self._commit(())
                 if self._unapplied:
                     continue  # a top-up may be among them

@@ -78,7 +78,7 @@ WITH chosen AS MATERIALIZED (
                       ELSE t.run_at END
     FROM event WHERE t.id = event.task
 )
-SELECT c.id, c.task_id, c.status, c.is_so_already, event.task IS NOT NULL AS is_told
+SELECT c.id, c.task_id, c.status, event.task IS NOT NULL AS is_told
 FROM chosen c LEFT JOIN event ON event.task = c.id ORDER BY c.id
 """  # noqa: S608 - only constants of this module are put in
 
@@ -121,9 +121,7 @@ class Told:
     task_id: TaskId
     was: TaskStatus
     is_told: bool
-    """False where it is over, or `is_so_already`: nothing was changed."""
-    is_so_already: bool = False
-    """It was paused already, or is to be resumed and was not paused."""
+    """False where it is over, or was paused (or not paused) already: nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +157,6 @@ async def tell(
                 task_id=TaskId(r["task_id"]),
                 was=TaskStatus(r["status"]),
                 is_told=r["is_told"],
-                is_so_already=r["is_so_already"],
             )
             for r in rows
         ]

@@ -7,13 +7,26 @@ taken for another one's. Whoever remembers nothing is safe: the process ends, an
 
 from typing import Any
 
+import asyncpg
+
 from orchestrator.domain.errors import OperatorError, StoreUnavailable
+from orchestrator.telemetry.logs import get_logger
 
 LINEAGE = """
 SELECT CASE WHEN NOT pg_is_in_recovery() THEN
     (SELECT system_identifier FROM pg_control_system()) || '/'
     || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS lineage
 """
+
+
+UNTOLD = (
+    asyncpg.FeatureNotSupportedError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedFunctionError,
+)
+"""Of servers that keep it to themselves, as some managed ones do."""
+
+log = get_logger(__name__)
 
 
 class LineageChanged(OperatorError):
@@ -27,6 +40,7 @@ class Lineage:
 
     def __init__(self) -> None:
         self._known: str | None = None
+        self._is_told = True
 
     async def check(self, connection: Any) -> None:
         """Looks where a new connection leads.
@@ -35,7 +49,15 @@ class Lineage:
             StoreUnavailable: to a replica, which may be about to take over.
             LineageChanged: to another server, or another timeline, than the first connection.
         """
-        found = await connection.fetchval(LINEAGE)
+        if not self._is_told:
+            return
+        try:
+            found = await connection.fetchval(LINEAGE)
+        except UNTOLD as error:
+            self._is_told = False
+            why = "a failover that loses commits goes unnoticed: restart the workers after one"
+            log.warning("PostgreSQL does not tell its timeline", error=str(error), meaning=why)
+            return
         if found is None:
             raise StoreUnavailable("PostgreSQL is a replica, or recovers: it takes no writes yet")
         self._known = self._known or found

@@ -1,12 +1,13 @@
 """What PostgreSQL or its client refuses is told apart from a server that is not there."""
 
+import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from orchestrator.domain.errors import SchemaMismatch, StoreRejected
-from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.database import Database, DatabaseOptions, with_reserve
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -44,3 +45,20 @@ async def test_wrong_statement_is_nobodys_fault_but_ours(database: Database) -> 
     with pytest.raises(Exception, match="syntax") as caught:
         await database.fetch("SELEC 1")
     assert not isinstance(caught.value, StoreRejected)
+
+
+async def test_a_server_that_does_not_tell_its_timeline_is_used_all_the_same(
+    database: Database, database_url: str
+) -> None:
+    """As managed ones may be: a worker that can't ask must not stand still for ever."""
+    role = f"run_{uuid.uuid4().hex}"
+    await database.fetch("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    await database.fetch(f"CREATE ROLE {role} LOGIN")
+    asking = with_reserve(DatabaseOptions(url=database_url.replace("//postgres@", f"//{role}@")))
+    try:
+        await asking.open()
+        ((user,),) = await asking.fetch("SELECT current_user")
+    finally:
+        await asking.close()
+        await database.fetch(f"DROP ROLE {role}")
+    assert user == role
