@@ -116,6 +116,7 @@ class App:
             self.consumer.stop()
             await intake
             await self.worker.drain(self._grace)
+            await self._notices.flush()
             self._relay.stop()
             await relay
             for part in parts:
@@ -219,6 +220,7 @@ async def _wire(
             caller=Callers({"http": http}),
             agents=catalogue.agents,
             journaled=wiring.journaled,
+            left_ready=wiring.left_ready,
             clock=wiring.clock,
             targets=wiring.targets,
         ),
@@ -284,7 +286,12 @@ class _Wiring:
         if ingested.woken:
             self._notices.flag(Notice.CONTROL)
         if ingested.left_ready:
-            self._notices.flag(Notice.RUNNABLE)
+            self.left_ready()
+
+    def left_ready(self) -> None:
+        """Tasks are ready that any worker may take."""
+        assert self._notices is not None
+        self._notices.flag(Notice.RUNNABLE)
 
     def heard(self, notice: Notice) -> None:
         assert self._worker is not None

@@ -54,6 +54,8 @@ class Outside:
     """The agents of a tenant, as declared at this moment."""
     journaled: Callable[[], None]
     """Called after each commit: there is something for Kafka."""
+    left_ready: Callable[[], None]
+    """Called when tasks of the dead, or of this worker as it ends, may be claimed by any."""
     clock: Clock = field(default_factory=Clock)
     targets: Targets | None = None
     """Shared with whoever else makes calls; the worker's own where there is none."""
@@ -66,6 +68,7 @@ class Worker:
         self._store = store
         self._options = options
         self._clock = outside.clock
+        self._left_ready = outside.left_ready
         self.lease = Lease(options.fence, seconds=self._clock.seconds)
         self._is_draining = False
         self._claimer = Claimer(
@@ -103,7 +106,9 @@ class Worker:
             held=lambda: (self.running, self._claimer.spare()),
         )
         self._maintenance = Maintenance(store, options)
-        self._rescue = Rescue(store, options, lease=self.lease, clock=self._clock, freed=self.wake)
+        self._rescue = Rescue(
+            store, options, lease=self.lease, clock=self._clock, freed=self._freed
+        )
 
     def _tools(self, outside: Outside, targets: Targets) -> Tools:
         return Tools(
@@ -162,6 +167,11 @@ class Worker:
         """There may be something runnable."""
         self._claimer.wake()
 
+    def _freed(self) -> None:
+        """There is something runnable, and perhaps more than this worker can take."""
+        self.wake()
+        self._left_ready()
+
     def attend(self) -> None:
         """There may be messages that can't wait for running tasks."""
         self._attention.wake()
@@ -172,6 +182,8 @@ class Worker:
 
     async def open(self) -> None:
         await self._membership.join()
+        # Of what its earlier life left behind, those who are warm already take their share.
+        self._left_ready()
         await self._parking.load()
 
     async def run(self) -> None:
@@ -204,6 +216,7 @@ class Worker:
         if left:
             await self._store.release(self.id, left, delay=None)
             log.info("tasks are given back", tasks=len(left))
+            self._left_ready()
 
     async def close(self) -> None:
         """Leaves the others; to be called when nothing runs any more."""

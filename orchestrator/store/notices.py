@@ -6,6 +6,7 @@ a transaction takes a lock that all commits of the database queue behind.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from enum import StrEnum
 
 from orchestrator.domain.errors import StoreUnavailable
@@ -48,12 +49,16 @@ class Notices:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            flagged, self._flagged = self._flagged, set()
-            try:
-                await self._database.fetch(NOTIFY, CHANNEL, [n.value for n in flagged])
-            except StoreUnavailable:
-                continue  # a hint that is lost: the others' next poll finds what there is
+            await self.flush()
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def flush(self) -> None:
+        """Sends what is flagged at this moment."""
+        flagged, self._flagged = self._flagged, set()
+        if flagged:
+            # A hint that is lost is no harm: the others' next poll finds what there is.
+            with suppress(StoreUnavailable):
+                await self._database.fetch(NOTIFY, CHANNEL, [n.value for n in flagged])
 
     async def hear(self) -> None:
         """Listens until cancelled; reconnects for as long as it takes."""

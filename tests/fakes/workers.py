@@ -1,7 +1,7 @@
 """A real worker on a real database, with scripted planner and agents, fed without Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -152,6 +152,7 @@ async def start_worker(
     caller: Caller,
     agents: Sequence[Agent] = AGENTS,
     targets: Targets | None = None,
+    left_ready: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> RunningWorker:
     """To be ended with `kill` or `stop`; `options` are fields of `EngineOptions`."""
@@ -163,7 +164,12 @@ async def start_worker(
         PostgresStore(database),
         engine_options(**options),
         Outside(
-            planner=planner, caller=caller, agents=known, journaled=lambda: None, targets=targets
+            planner=planner,
+            caller=caller,
+            agents=known,
+            journaled=lambda: None,
+            left_ready=left_ready,
+            targets=targets,
         ),
     )
     await worker.open()

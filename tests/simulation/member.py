@@ -86,6 +86,7 @@ class Member:
             caller=SimulatedCaller(scene.world, process, scene.agents, may_send=may_send),
             agents=agents,
             journaled=lambda: None,
+            left_ready=lambda: None,
             clock=Clock(seconds=process.time),
         )
         options = replace(scene.options, worker_name=self.name)

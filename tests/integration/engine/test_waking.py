@@ -4,6 +4,7 @@ import asyncio
 import statistics
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,15 @@ from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
-from tests.fakes.workers import Feed, all_reach, cancel, reaches, running_worker, task_row
+from tests.fakes.workers import (
+    Feed,
+    all_reach,
+    cancel,
+    reaches,
+    running_worker,
+    start_worker,
+    task_row,
+)
 
 WAITS = Wait(waiting_for="more")
 RARELY = timedelta(seconds=30)
@@ -104,6 +113,37 @@ async def test_task_left_for_want_of_room_is_run_when_there_is_room(
     ) as worker:
         await feed.send([feed.new_task(f"t-{n}") for n in range(20)], to=worker)
         await all_reach(database, "completed", tasks=20, seconds=10)
+
+
+async def think_for_ever(_: Snapshot) -> Turn:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["restarts", "stops"])
+async def test_tasks_that_a_worker_left_behind_are_others_at_once(
+    database: Database, feed: Feed, comes_back: bool
+) -> None:
+    stuck, done = ScriptedPlanner(think_for_ever), ScriptedPlanner(complete())
+    more: dict[str, Any] = {"caller": ScriptedCaller(), "poll": RARELY, "lease": RARELY}
+    async with running_worker(database, planner=done, worker_name="other", **more) as other:
+        more["left_ready"] = other.wake
+        first = await start_worker(database, planner=stuck, **more)
+        await feed.send([feed.new_task(f"t-{n}") for n in range(5)], to=first.worker)
+        await all_reach(database, "running", tasks=5)
+        if comes_back:
+            await first.kill()
+            # With room for one task, and no thought to spare for it.
+            first = await start_worker(database, planner=stuck, concurrency=1, **more)
+        else:
+            await first.stop(grace_seconds=0.1)
+
+        async def are_done() -> bool:
+            rows = await database.fetch("SELECT FROM tasks WHERE status = 'completed'")
+            return len(rows) >= (4 if comes_back else 5)
+
+        await until(are_done, seconds=5)
+        await first.kill()
 
 
 async def test_messages_are_applied_in_their_order(database: Database, feed: Feed) -> None:
