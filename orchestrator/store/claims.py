@@ -143,7 +143,9 @@ WITH stranded AS MATERIALIZED (
       AND now() < $2
     ORDER BY t.id LIMIT 10000 FOR UPDATE
 )
-UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, run_at = now()
+UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, updated_at = now(),
+    -- It keeps its place: whoever waited longer than others does not begin to wait anew.
+    run_at = least(run_at, now())
 FROM stranded s WHERE t.id = s.id AND t.status = 'running'
 RETURNING t.id
 """
@@ -158,7 +160,8 @@ UPDATE tasks t SET epoch = epoch + 1, owner = NULL,
     -- What is ready is due: a delay is waited for like any other time.
     status = CASE WHEN $4 > interval '0' THEN 'waiting' ELSE 'ready' END,
     reason = CASE WHEN $4 > interval '0' THEN 'another try, after trouble inside a worker' END,
-    run_at = now() + coalesce($4::interval, '0'),
+    run_at = CASE WHEN $4 IS NULL THEN least(run_at, now()) ELSE now() + $4::interval END,
+    updated_at = now(),
     claims = CASE WHEN $4 IS NULL THEN greatest(claims - 1, 0) ELSE claims END
 FROM mine m WHERE t.id = m.id
 RETURNING t.id

@@ -78,6 +78,8 @@ SELECT task_id || ': ' || status AS example FROM asleep
 SELECT task_id || ': due since ' || run_at AS example FROM tasks
 WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
   AND run_at < now() - interval '1 minute' AND claims < (SELECT max_claims FROM given)
+  -- What was taken from a dead worker just now keeps the place that it had.
+  AND updated_at < now() - interval '1 minute'
   AND EXISTS (SELECT FROM workers w, given
               WHERE w.room > w.tasks AND w.heartbeat_at > now() - lease)
 """,
@@ -123,7 +125,8 @@ WHERE w.heartbeat_at > now() - lease AND o.tasks > w.tasks
         sql="""
 SELECT task_id || ': claimed ' || claims || ' times' AS example FROM tasks, given
 WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
-  AND run_at < now() - interval '1 minute' AND claims >= max_claims
+  AND run_at < now() - interval '1 minute' AND updated_at < now() - interval '1 minute'
+  AND claims >= max_claims
 """,
     ),
     Invariant(

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +14,8 @@ from orchestrator.domain.task import HEAD_START, Priority
 from orchestrator.store import claims, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from tests.fakes.workers import Feed, task_row
+
+HOUR = timedelta(hours=1)
 
 READY = """
 INSERT INTO tasks (task_id, status, run_at, tenant, priority)
@@ -176,3 +178,23 @@ async def test_the_task_that_came_first_is_claimed_first_though_it_heard_somethi
     await feed.event("first")
     (claimed,) = await claims.claim(database, me, limit=1, shared_claims=5)
     assert claimed.key == (await task_row(database, "first"))["id"]
+
+
+@pytest.mark.parametrize("left", ["by-the-dead", "by-its-namesake", "by-one-that-stops"])
+async def test_a_task_that_its_worker_left_keeps_its_place(database: Database, left: str) -> None:
+    feed = Feed(database)
+    await feed.task("first")
+    me = await workers.register(database, "w")
+    taken = await claims.claim(database, me, limit=1, shared_claims=5)
+    await feed.task("second")
+    match left:
+        case "by-the-dead":
+            now = datetime.now(UTC)
+            assert await claims.reap(database, lease=timedelta(), until=now + HOUR) == 1
+        case "by-its-namesake":
+            await workers.register(database, "w")
+        case _:
+            await claims.release(database, me, taken, delay=None)
+    other = await workers.register(database, "other")
+    (claimed,) = await claims.claim(database, other, limit=1, shared_claims=5)
+    assert claimed.key == taken[0].key

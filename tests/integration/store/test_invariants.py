@@ -22,11 +22,12 @@ LATE = "now() - interval '5 minutes'"
 
 VIOLATIONS = {
     "no_wake_up": "UPDATE tasks SET run_at = 'infinity' WHERE task_id = 'ready'",
-    "overdue": f"UPDATE tasks SET run_at = {LATE} WHERE task_id = 'ready'",
+    "overdue": f"UPDATE tasks SET run_at = {LATE}, updated_at = {LATE} WHERE task_id = 'ready'",
     "no_worker": "DELETE FROM workers",
     "stranded": f"UPDATE workers SET heartbeat_at = {LATE}",
     "not_run": f"UPDATE tasks SET updated_at = {LATE} WHERE task_id = 'running'",
-    "crash_loop": f"UPDATE tasks SET claims = 5, run_at = {LATE} WHERE task_id = 'ready'",
+    "crash_loop": f"UPDATE tasks SET claims = 5, run_at = {LATE}, updated_at = {LATE} "
+    "WHERE task_id = 'ready'",
     "expected_late": f"UPDATE tasks SET run_at = {LATE} WHERE task_id = 'expected'",
     "outbox_old": f"UPDATE steps SET at = {LATE}",
     "position_behind": "UPDATE kafka_positions SET next_offset = 1",
@@ -110,6 +111,23 @@ async def test_violation_says_which_task_and_what_to_do(database: Database) -> N
     assert "running: 2 steps, the last is 3" in finding.examples
     assert finding.violations == 4
     assert finding.invariant.remedy
+
+
+async def test_a_task_that_keeps_its_place_is_not_overdue_when_its_worker_dies(
+    database: Database,
+) -> None:
+    await database.fetch(f"UPDATE tasks SET run_at = {LATE} WHERE task_id = 'running'")
+    await database.fetch("UPDATE workers SET room = 5")
+    owners = await database.fetch(
+        "SELECT DISTINCT w.name FROM tasks t JOIN workers w ON w.id = t.owner"
+    )
+    await workers.register(database, owners[0]["name"])
+    await database.fetch("UPDATE workers SET room = 5")
+    ((ready,),) = await database.fetch(
+        f"SELECT count(*) FROM tasks WHERE status = 'ready' AND run_at <= {LATE}"
+    )
+    assert ready == 1
+    assert await broken(database, is_deep=False) == {}
 
 
 async def test_the_worker_that_keeps_house_measures_invariants(database: Database) -> None:
