@@ -236,7 +236,11 @@ async def _wire(
     )
     consumer = Consumer(
         database,
-        replace(options.bus, shared_claims=options.engine.shared_claims),
+        replace(
+            options.bus,
+            shared_claims=options.engine.shared_claims,
+            member=options.engine.worker_name,
+        ),
         engine=IntakeEngine(
             worker=lambda: worker.id,
             room=worker.room,

@@ -134,6 +134,10 @@ async def _leave(consumer: AIOKafkaConsumer, session: Session) -> None:
 
 async def _stop(consumer: AIOKafkaConsumer, session: Session) -> None:
     await session.close()
+    if consumer._coordinator is not None:  # noqa: SLF001
+        # aiokafka lets a member with a name go without a word: its partitions would stay unread
+        # until its session is over, and it may not come back.
+        consumer._coordinator._group_instance_id = None  # noqa: SLF001
     await consumer.stop()
 
 
@@ -142,6 +146,9 @@ def new_consumer(options: BusOptions) -> AIOKafkaConsumer:
     return AIOKafkaConsumer(
         **client_arguments(options),
         group_id=options.group_id,
+        # Without it the group would wait, and nobody read, until the session of a worker that was
+        # killed and is back is over.
+        group_instance_id=options.member,
         enable_auto_commit=False,
         # aiokafka's default would silently skip to the end where Kafka's log begins after us.
         auto_offset_reset="none",

@@ -105,6 +105,8 @@ class BusOptions:
     shared_claims: int = 5
     """A task claimed so often without a step is a suspect, which is not claimed here any more."""
 
+    member: str | None = None
+    """Whoever joins the group under the name of one that was killed has its partitions at once."""
     session_timeout_seconds: float = 10.0
     request_timeout_seconds: float = 15.0
     publish_timeout_seconds: float = 5.0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest_asyncio
 
-from tests.crash.conftest import Office
+from tests.crash.conftest import FIELDS, WORDS, Office
 from tests.fakes.bus import until
 
 
@@ -72,3 +72,20 @@ async def test_a_frozen_worker_that_comes_back_works_again(comeback: Comeback) -
     await office.observer.task("next", "Register the customer ACME", "customer_id")
 
     await office.check(*comeback.tasks, "next")
+
+
+async def test_a_worker_whose_name_another_took_while_it_was_frozen_ends(office: Office) -> None:
+    elder = await office.worker("same").start()
+    before = await office.publish(5)
+    await office.observer.completed(*before)
+    elder.freeze()
+    younger = await office.worker("same").start()
+    elder.thaw()
+
+    assert await elder.ended() == 1
+    (died,) = elder.says("worker died")
+    assert "another worker runs under the name 'same'" in died["error"]
+
+    await until(younger.is_ready, what="readiness")
+    await office.observer.task("next", WORDS, *FIELDS)
+    await office.check(*before, "next")

@@ -1,5 +1,6 @@
 """SIGKILL at a chosen moment: what was journaled is never done again, the rest is done once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest_asyncio
@@ -10,6 +11,7 @@ from tests.fakes.invariants import check_positions
 from tests.fakes.llm import HANG, calls
 
 LONG_SECONDS = 3.0
+SESSION_SECONDS = 14.0
 CUSTOMER, ACCOUNT = {"customer_id": "C-1"}, {"account_number": "A-1"}
 BOTH = calls(("agent_crm", {"name": "ACME"}), ("agent_accounts", CUSTOMER))
 
@@ -86,6 +88,24 @@ async def test_a_restart_under_its_own_name_waits_for_no_lease(office: Office) -
 
     await office.crm.wait_for_sends(2, timeout_seconds=2)
     await office.check("t")
+
+
+async def test_a_restart_under_its_own_name_keeps_nobody_from_reading(office: Office) -> None:
+    session = {"KAFKA_SESSION_TIMEOUT_SECONDS": f"{SESSION_SECONDS:g}"}
+    first, other = office.worker("same"), office.worker("other")
+    for worker in (first, other):
+        worker.environ.update(session)
+        await worker.start()
+
+    await first.kill()
+    again = office.worker("same")
+    again.environ.update(session)
+    # The group would wait for the session of the one that was killed: eight seconds and more.
+    async with asyncio.timeout(SESSION_SECONDS / 2):
+        await again.start()
+        tasks = await office.publish(12)
+        await office.observer.completed(*tasks)
+    await office.check(*tasks)
 
 
 async def test_a_message_whose_position_moved_is_in_postgresql(office: Office) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from orchestrator.bus import mirror
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.store import workers
@@ -43,7 +44,7 @@ READING = {
     "join-group": Answers(request=request.JOIN_GROUP, codes=(14, 15, 16, 25) * 2, again=REBALANCE),
     "sync-group": Answers(request=request.SYNC_GROUP, codes=(16, 22, 25, 27), again=REBALANCE),
     "heartbeat": Answers(request=request.HEARTBEAT, codes=(15, 16, 22, 25, 27)),
-    "offset-commit": Answers(request=request.OFFSET_COMMIT, codes=(14, 15, 16, 22, 25, 27) * 3),
+    "offset-commit": Answers(request=request.OFFSET_COMMIT, codes=(14, 15, 16, 22, 25, 27) * 2),
 }
 WRITING = {
     "produce": Answers(request=request.PRODUCE, codes=(3, 5, 6, 7, 45, 47, 59)),
@@ -53,6 +54,8 @@ TASKS, UPDATES = 20, 10
 SMALL_BYTES = 16 * 1024
 """Of a batch of updates: several batches a partition, so that errors come in between too."""
 SESSION_SECONDS = 2.0
+COMMIT_SECONDS = 0.1
+"""Between two commits of offsets: each meets one error."""
 SECONDS = 50
 """For each of two times."""
 
@@ -106,9 +109,14 @@ async def is_empty(database: Database) -> bool:
 
 @pytest.mark.parametrize("name", READING)
 async def test_messages_come_in_once_whatever_the_broker_answers(
-    database: Database, mock: MockKafka, options: BusOptions, name: str
+    database: Database,
+    mock: MockKafka,
+    options: BusOptions,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     answers, flow = READING[name], Flow(database=database, options=options)
+    monkeypatch.setattr(mirror, "INTERVAL_SECONDS", COMMIT_SECONDS)
     mock.will_answer(answers.request, *answers.codes)
     async with running_consumer(database, options):
         await flow.publish(TASKS)

@@ -130,6 +130,17 @@ async def test_two_consumers_share_the_partitions_and_one_takes_over(
     assert await count(database, "steps") == 400
 
 
+async def test_a_member_with_a_name_that_leaves_says_so(
+    database: Database, options: BusOptions
+) -> None:
+    patient = replace(options, session_timeout_seconds=30, request_timeout_seconds=40)
+    async with running_consumer(database, replace(patient, member="a")) as stays:
+        async with running_consumer(database, replace(patient, member="b")):
+            await until(lambda: len(stays.state.partitions) == 3)
+        # Others hear of it with their next heartbeat, of which a session has three.
+        await until(lambda: len(stays.state.partitions) == 6, seconds=15)
+
+
 async def trim(options: BusOptions, topic: str, before: int) -> None:
     """What retention does, at once and in every partition."""
     admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
