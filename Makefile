@@ -53,7 +53,7 @@ up: ## Run the service in containers (docker compose)
 
 .PHONY: test
 test: install ## Run all tests: unit, conformance, simulation, integration, acceptance, crash
-	@$(BIN)/python -m pytest $(TIERS:%=tests/%) --numprocesses=2 --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(TIERS:%=tests/%) --numprocesses=3 --dist=loadfile $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests without I/O, in seconds

@@ -90,8 +90,8 @@ NOT_RUN: tuple[tuple[str, str], ...] = (
     ),
     (
         "agents whose output holds instructions",
-        "no corpus yet: what agents say is quoted to the model as data, and every decision passes "
-        "the same checks",
+        "500 of them, each obeyed by the model: no call outside the policy "
+        "(tests/integration/agents/test_injections.py)",
     ),
     (
         "the relay killed between Kafka's word and its own delete",

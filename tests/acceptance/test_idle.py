@@ -17,9 +17,9 @@ A_SECOND = 6.8
 test's own few. `tests/integration/engine/test_idle.py` counts the engine's statements alone."""
 SHARE = 0.05
 """Of a core: 0.008 to 0.010 were measured."""
-SETTLING_SECONDS = 15
+SETTLING_SECONDS = 12
 """A backend that has nothing to do adds what it did to PostgreSQL's numbers after 10 s only."""
-WINDOW_SECONDS = 20
+WINDOW_SECONDS = 15
 COUNTED = """
 SELECT xact_commit + xact_rollback AS transactions,
        extract(epoch FROM clock_timestamp())::float8 AS seconds
