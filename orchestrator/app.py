@@ -234,25 +234,30 @@ async def _wire(
             lease=options.engine.lease,
         ),
     )
-    consumer = Consumer(
+    wiring.connect(worker, relay, notices)
+    await patiently("PostgreSQL", worker.open)
+    stack.push_async_callback(worker.close)
+    return App(
+        options,
+        database=database,
+        worker=worker,
+        consumer=_intake(database, options, worker=worker, wiring=wiring),
+        relay=relay,
+        notices=notices,
+    )
+
+
+def _intake(database: Database, options: Options, *, worker: Worker, wiring: "_Wiring") -> Consumer:
+    engine = options.engine
+    return Consumer(
         database,
-        replace(
-            options.bus,
-            shared_claims=options.engine.shared_claims,
-            member=options.engine.worker_name,
-        ),
+        replace(options.bus, shared_claims=engine.shared_claims, member=engine.worker_name),
         engine=IntakeEngine(
             worker=lambda: worker.id,
             room=worker.room,
             ingested=wiring.ingested,
             reject_more=lambda: worker.is_overloaded,
         ),
-    )
-    wiring.connect(worker, relay, notices)
-    await patiently("PostgreSQL", worker.open)
-    stack.push_async_callback(worker.close)
-    return App(
-        options, database=database, worker=worker, consumer=consumer, relay=relay, notices=notices
     )
 
 
