@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 FETCH_WAIT_MS = 250
 """How long a broker holds a fetch when there is nothing: a resumed partition waits for it."""
+METADATA_MS = 30_000
+"""How long a topic that got more partitions may go unseen."""
 LEAVE_SECONDS = 5.0
 """How long leaving the group may take: a frozen broker must not keep the process from ending."""
 
@@ -156,8 +158,7 @@ def new_consumer(options: BusOptions) -> AIOKafkaConsumer:
         # Over all topics at once: aiokafka's sticky one gives a member all of `tasks`. Nothing here
         # is kept from one assignment to the next, so there is nothing to stick to.
         partition_assignment_strategy=(RoundRobinPartitionAssignor,),
-        # How long a topic that got more partitions may go unseen.
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=METADATA_MS,
         fetch_max_wait_ms=FETCH_WAIT_MS,
         session_timeout_ms=int(options.session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(options.session_timeout_seconds * 300),

@@ -79,6 +79,8 @@ class Session:
         self._paused = False
         self._place_after = 0.0
         self._gaps_checked = 0.0
+        self._partitions: dict[str, int] = {}
+        """Of each topic, as this member knew it last."""
         self._told: set[tuple[TopicPartition, int]] = set()
         """Gaps of which a letter was written by this life."""
 
@@ -89,6 +91,7 @@ class Session:
             KafkaUnavailable: this consumer is of no more use.
             InvalidSettings: Kafka does not allow what has to be done.
         """
+        self._notice_growth()
         await self._settle()
         self._apply_pressure()
         generation = self.assignment.generation
@@ -186,6 +189,19 @@ class Session:
         if anew:
             placed = self.assignment.positions
             self.assignment.unplace([p for p in list(placed) if p.topic in anew])
+
+    def _notice_growth(self) -> None:
+        """A topic has more partitions: joins again, for the group to share them out.
+
+        aiokafka looks for them where it leads the group. A leader that is back under its name still
+        leads it, and is not told so.
+        """
+        topics = self._options.topics.inputs
+        known = {t: len(self._consumer.partitions_for_topic(t) or ()) for t in topics}
+        has_grown = any(known[t] > self._partitions.get(t, known[t]) for t in topics)
+        self._partitions |= {t: count for t, count in known.items() if count}
+        if has_grown:
+            self._consumer.subscribe(topics, listener=self.assignment)
 
     def _listen(self) -> None:
         silent = self._watch.silence_seconds(is_paused=self._paused)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from chaos.proxy import LOOPBACK, running_proxy
+from orchestrator.bus import consumer as consumer_module
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topic_ids import topic_ids
 from orchestrator.bus.topics import cluster_id, create_topics, ensure_topics
@@ -139,6 +140,35 @@ async def test_a_member_with_a_name_that_leaves_says_so(
             await until(lambda: len(stays.state.partitions) == 3)
         # Others hear of it with their next heartbeat, of which a session has three.
         await until(lambda: len(stays.state.partitions) == 6, seconds=15)
+
+
+async def vanish(consumer: AIOKafkaConsumer) -> None:
+    """Ends it as a crash does: without a word to the group."""
+    coordinator = consumer._coordinator
+    for task in (coordinator._coordination_task, coordinator._heartbeat_task):
+        task.cancel()
+    await consumer._client.close()
+    consumer._closed = True  # else it complains when it is collected
+
+
+async def test_a_leader_that_is_back_under_its_name_sees_new_partitions(
+    database: Database, options: BusOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "METADATA_MS", 1_000)
+    named = replace(options, member="a")
+    first = consumer_module.new_consumer(named)
+    await first.start()
+    first.subscribe(named.topics.inputs)
+    await until(lambda: len(first.assignment()) == 6)
+    await vanish(first)
+
+    async with running_consumer(database, named) as back:
+        await until(lambda: len(back.state.partitions) == 6, seconds=5)
+        admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
+        await admin.start()
+        await admin.create_partitions({options.topics.tasks: NewPartitions(total_count=5)})
+        await admin.close()
+        await until(lambda: len(back.state.partitions) == 8, seconds=15)
 
 
 async def trim(options: BusOptions, topic: str, before: int) -> None:
