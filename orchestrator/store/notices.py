@@ -14,6 +14,8 @@ from orchestrator.store.database import Database
 
 CHANNEL = "orchestrator"
 INTERVAL_SECONDS = 0.01
+SEND_SECONDS = 1.0
+"""After which a poll is as quick."""
 LISTEN_SECONDS = 30.0
 """Between two looks whether the connection that listens is still one."""
 
@@ -56,9 +58,11 @@ class Notices:
         """Sends what is flagged at this moment."""
         flagged, self._flagged = self._flagged, set()
         if flagged:
-            # A hint that is lost is no harm: the others' next poll finds what there is.
-            with suppress(StoreUnavailable):
-                await self._database.fetch(NOTIFY, CHANNEL, [n.value for n in flagged])
+            # A hint that is lost is no harm: the others' next poll finds what there is. So who
+            # ends while PostgreSQL does not answer need not wait for it either.
+            with suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._database.fetch(NOTIFY, CHANNEL, [n.value for n in flagged])
 
     async def hear(self) -> None:
         """Listens until cancelled; reconnects for as long as it takes."""

@@ -117,7 +117,6 @@ async def test_a_task_that_keeps_its_place_is_not_overdue_when_its_worker_dies(
     database: Database,
 ) -> None:
     await database.fetch(f"UPDATE tasks SET run_at = {LATE} WHERE task_id = 'running'")
-    await database.fetch("UPDATE workers SET room = 5")
     owners = await database.fetch(
         "SELECT DISTINCT w.name FROM tasks t JOIN workers w ON w.id = t.owner"
     )
