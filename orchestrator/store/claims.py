@@ -117,6 +117,7 @@ SELECT owned.id, owned.fits, task.* FROM owned LEFT JOIN LATERAL (
             FROM steps s WHERE s.task = t.id) AS steps,
            $messages AS inbox
     FROM tasks t WHERE t.id = owned.id AND owned.fits
+    OFFSET 0  -- asked first: else a journal is built for each that does not fit, and thrown away
 ) task ON true
 """.replace("$messages", _MESSAGES)
 
