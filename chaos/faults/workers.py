@@ -1,11 +1,13 @@
-"""Workers killed, frozen past their lease, joining and leaving; and how soon others take over."""
+"""Workers killed, frozen, without descriptors, joining, leaving; how soon others take over."""
 
 import asyncio
 import contextlib
+import resource
 import time
 
 from chaos.arena import LEASE_SECONDS, Arena, NothingToBreak
 from chaos.fault import REPEATED, Bar, Fault, Times
+from chaos.faults import postgres
 from chaos.fleet import Worker, stem
 
 TAKE_OVER = "take-over, s"
@@ -107,6 +109,19 @@ async def freeze(arena: Arena) -> None:
     arena.fleet.thaw(worker)
 
 
+async def starve(arena: Arena) -> None:
+    """For one to three leases it can open nothing; half of all connections are cut at the begin."""
+    worker = arena.worker_to_break()
+    with contextlib.suppress(ProcessLookupError):
+        _, most = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        before = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (0, most))
+        try:
+            await postgres.cut(arena)
+            await asyncio.sleep(LEASE_SECONDS * arena.dice.uniform(1.0, 3.0))
+        finally:
+            resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before)
+
+
 async def roll(arena: Arena) -> None:
     """SIGTERM for each in turn; the next one's turn comes when the last one is back."""
     for worker in arena.fleet.healthy():
@@ -158,6 +173,13 @@ FROZEN = Fault(
     inject=freeze,
     times=Times(alone=50, mixed=50, short=2),
     pause_seconds=(0.2, 0.6),
+)
+STARVED = Fault(
+    name="few-descriptors",
+    injected="a limit of 0 descriptors for a random worker for 1 to 3 leases: it can open nothing; "
+    "and pg_terminate_backend for a random half of all connections",
+    inject=starve,
+    times=Times(alone=20, mixed=0, short=2),
 )
 ROLLED = Fault(
     name="rolling-restart",

@@ -231,7 +231,8 @@ class Worker:
         # Taken before PostgreSQL is asked: what is claimed meanwhile must not be taken for lost.
         believed, unsettled = self._running.tasks(), self._running.unsettled()
         owned = set(await self._store.owned(self.id))
-        lost = believed - owned
+        # Some came to their rest meanwhile: they have no owner, and nothing is to be said of them.
+        lost = (believed - owned) & self._running.tasks()
         if lost:
             log.warning("tasks have newer owners", tasks=len(lost))
             self._running.drop(lost)

@@ -46,9 +46,26 @@ async def test_memory_stays_bounded_when_2000_large_tasks_resume_at_once(
     """All of them at once take more than 4 GB."""
     await database.fetch(LARGE, 1, 2 * MIB)
     await database.fetch(LARGE, 1999, 2 * MIB)
-    arguments = ["-m", "tests.fakes.resuming_worker", database_url, "2000", str(64 * MIB)]
+    grown = await said_by("tests.fakes.resuming_worker", database_url, "2000", str(64 * MIB))
+    assert int(grown) < 100 * MIB
+
+
+async def test_10000_tasks_wait_for_the_model_at_once(
+    database: Database, database_url: str
+) -> None:
+    """Alone they take 14 kB each, and the event loop is late by 13 ms."""
+    await database.fetch(LARGE, 10_000, 100)
+    bytes_each, late = (await said_by("tests.fakes.waiting_worker", database_url, "10000")).split()
+    assert int(bytes_each) < 40_000
+    assert float(late) < 0.25
+
+
+async def said_by(module: str, *arguments: str) -> str:
+    """The last line of a process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-m",
+        module,
         *arguments,
         cwd=ROOT,
         env=clean_environment(),
@@ -57,7 +74,7 @@ async def test_memory_stays_bounded_when_2000_large_tasks_resume_at_once(
     async with asyncio.timeout(300):
         said, _ = await process.communicate()
     assert process.returncode == 0
-    assert int(said.splitlines()[-1]) < 100 * MIB, said[-1000:]
+    return said.splitlines()[-1].decode()
 
 
 async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -> None:

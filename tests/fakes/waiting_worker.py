@@ -1,0 +1,67 @@
+"""A worker in a process of its own whose tasks all wait for the model at once, and what that costs.
+
+`python -m tests.fakes.waiting_worker DATABASE_URL TASKS` runs the tasks that are ready, and prints
+the memory of each in bytes and by how many seconds the event loop was late (99th percentile).
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.domain.decision import Turn
+from orchestrator.domain.snapshot import Snapshot
+from orchestrator.store.database import Database, DatabaseOptions
+from tests.fakes.bus import until
+from tests.fakes.scripted_caller import ScriptedCaller
+from tests.fakes.workers import start_worker
+
+WATCHED_SECONDS = 4.0
+TICK_SECONDS = 0.01
+
+
+class Silent:
+    """A planner that never answers."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+    async def plan(self, _: Snapshot) -> Turn:
+        self.waiting += 1
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+
+def memory() -> int:
+    """What this process has right now, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def lateness() -> list[float]:
+    """Of each tick, in seconds."""
+    late, until_at = [], time.monotonic() + WATCHED_SECONDS
+    while (before := time.monotonic()) < until_at:
+        await asyncio.sleep(TICK_SECONDS)
+        late.append(time.monotonic() - before - TICK_SECONDS)
+    return late
+
+
+async def main(url: str, tasks: int) -> None:
+    database = Database(DatabaseOptions(url=url, pool_size=4))
+    await database.open()
+    planner, before = Silent(), memory()
+    started = await start_worker(
+        database, planner=planner, caller=ScriptedCaller(), concurrency=tasks
+    )
+    await until(lambda: planner.waiting == tasks, seconds=120)
+    late = statistics.quantiles(await lateness(), n=100)[-1]
+    sys.stdout.write(f"{(memory() - before) // tasks} {late:.6f}\n")
+    await started.kill()
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
