@@ -32,6 +32,8 @@ log = get_logger(__name__)
 
 ROLE = "relay"
 ROWS = 500
+ROWS_BYTES = 4 * 1024 * 1024
+"""Of what is read at once; some times as much as JSON. A round sends one batch a partition."""
 POLL_SECONDS = 1.0
 MAX_PATIENCE = 4
 """Polls between two looks of the leader, where several found nothing and nobody gave notice."""
@@ -104,7 +106,7 @@ class Relay:
         """
         if not await self._leads():
             return 0
-        rows = await outbox.next_rows(self._database, ROWS)
+        rows = await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
         if not rows or not self._identity.is_alive():
             return 0
         messages = [m for row in rows for m in self._encode(row)]

@@ -230,7 +230,8 @@ class Session:
         """
         parts = []
         for partition, position in list(self.assignment.positions.items()):
-            found = records.get(partition, ())
+            # Some came before, where the client was sent back to a position that had moved since.
+            found = [r for r in records.get(partition, ()) if r.offset >= position]
             reached = await self._position(partition, default=position)
             last = found[-1].offset + 1 if found else position
             next_offset = max(last, reached)

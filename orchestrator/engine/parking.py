@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.agents.target import Pause, TargetState
 from orchestrator.agents.targets import Targets
-from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.errors import StoreRejected, StoreUnavailable
 from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.json import JsonObject
 from orchestrator.engine.clock import Clock
@@ -81,6 +81,9 @@ class Parking:
                 await self.run_once()
             except StoreUnavailable as error:
                 log.debug("pauses and parked tasks wait for PostgreSQL", error=str(error))
+            except StoreRejected as error:
+                # What is only told to operators ends no worker.
+                log.warning("states of agents can't be written", error=str(error))
 
     async def run_once(self) -> None:
         """Looks once; asks PostgreSQL nothing where nothing changed."""
@@ -113,8 +116,9 @@ class Parking:
             metrics.CALLS_IN_FLIGHT.labels(state.target).set(state.in_flight)
             metrics.RETRIES_LEFT.labels(state.target).set(state.retries_left)
         worker = self._worker()
-        known = self._published[1] if self._published and self._published[0] == worker else ()
-        changed = [state for state in states if state not in known]
+        told = self._published[1] if self._published and self._published[0] == worker else ()
+        known = {state.target: state for state in told}
+        changed = [state for state in states if known.get(state.target) != state]
         if not changed:
             return
         await self._store.put_agent_states(

@@ -75,6 +75,8 @@ class Running:
         self._capacity = capacity
         self._starting: dict[TaskKey, Epoch] = {}
         """Never what runs under this epoch or a newer one: it would be begun a second time."""
+        self._deferred: set[TaskKey] = set()
+        """What the last load had no room for: others may claim what this worker could only keep."""
         self._loading: dict[TaskKey, Epoch] = {}
         """What the load under way was asked for; without what was lost since."""
         self._unsettled: set[Claimed] = set()
@@ -89,7 +91,9 @@ class Running:
     @property
     def room(self) -> int:
         """How many more tasks may be claimed."""
-        return max(0, self._capacity.tasks - len(self)) if self._free_bytes > 0 else 0
+        if self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting):
+            return 0
+        return max(0, self._capacity.tasks - len(self))
 
     @property
     def _free_bytes(self) -> int:
@@ -179,6 +183,8 @@ class Running:
             await asyncio.sleep(0.2)
             self._wake.set()
             return
+        waited = bool(self._deferred)
+        self._deferred = {task.key for task in loaded if isinstance(task, Deferred)}
         for task in loaded:
             if isinstance(task, Deferred):
                 self._loading.pop(task.key, None)
@@ -194,6 +200,8 @@ class Running:
             if self._starting.get(key) == epoch:
                 del self._starting[key]
         metrics.TASKS_RUNNING.set(len(self._runners))
+        if waited and not self._deferred:
+            self._freed()
 
     def _start_one(self, group: asyncio.TaskGroup, task: Loaded) -> None:
         key, epoch = task.snapshot.task.key, task.snapshot.epoch

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 
-from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.domain.errors import StoreError, StoreUnavailable
 from orchestrator.store.database import Database
 
 CHANNEL = "orchestrator"
@@ -60,7 +60,7 @@ class Notices:
         if flagged:
             # A hint that is lost is no harm: the others' next poll finds what there is. So who
             # ends while PostgreSQL does not answer need not wait for it either.
-            with suppress(StoreUnavailable, TimeoutError):
+            with suppress(StoreError, TimeoutError):
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._database.fetch(NOTIFY, CHANNEL, [n.value for n in flagged])
 

@@ -14,17 +14,25 @@ from orchestrator.store.database import Database
 
 # The outbox is empty whenever PostgreSQL counts it, or full: plain joins are planned as hashes of
 # whole tables. LIMIT keeps them what they should be, one look into an index for each row.
+# What has no room any more is measured where it lies, and not read.
 NEXT = """
-SELECT o.id, o.topic, o.key, o.value, o.headers, t.task_id, t.tenant, t.traceparent,
-       s.seq, s.kind, s.body, s.change, s.at
-FROM (SELECT * FROM outbox ORDER BY id LIMIT $1) o
-LEFT JOIN LATERAL (
-    SELECT task_id, tenant, traceparent FROM tasks WHERE id = o.task LIMIT 1
-) t ON true
-LEFT JOIN LATERAL (
-    SELECT seq, kind, body, change, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
-) s ON true
-ORDER BY o.id
+SELECT * FROM (
+    SELECT o.id, o.topic, o.key, o.value, o.headers, t.task_id, t.tenant, t.traceparent,
+           s.seq, s.kind, s.body, s.change, s.at,
+           coalesce(sum(coalesce(pg_column_size(o.value), 0) + coalesce(pg_column_size(s.body), 0)
+                        + coalesce(pg_column_size(s.change), 0))
+                    OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+               AS before
+    FROM (SELECT * FROM outbox ORDER BY id LIMIT $1) o
+    LEFT JOIN LATERAL (
+        SELECT task_id, tenant, traceparent FROM tasks WHERE id = o.task LIMIT 1
+    ) t ON true
+    LEFT JOIN LATERAL (
+        SELECT seq, kind, body, change, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
+    ) s ON true
+) o
+WHERE before < $2
+ORDER BY id
 """
 
 DELETE = "DELETE FROM outbox WHERE id = ANY($1::bigint[])"
@@ -75,10 +83,14 @@ class Gone:
 OutboxRow = StepUpdate | Letter | Gone
 
 
-async def next_rows(database: Database, limit: int) -> list[OutboxRow]:
-    """The oldest rows, in order; they stay until `delete`."""
+async def next_rows(database: Database, limit: int, *, max_bytes: int = 2**62) -> list[OutboxRow]:
+    """The oldest rows, in order; they stay until `delete`.
+
+    One at least, and more until they have `max_bytes`, as PostgreSQL keeps them: JSON is some times
+    as much.
+    """
     found: list[OutboxRow] = []
-    for r in await database.fetch(NEXT, limit):
+    for r in await database.fetch(NEXT, limit, max_bytes):
         if r["topic"] is not None:
             headers = tuple((name, value) for name, value in r["headers"] or ())
             found.append(

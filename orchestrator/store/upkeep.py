@@ -34,11 +34,14 @@ RETURNING t.id
 """
 
 # The row goes, or the task's own message would be taken for a second one if it still came; the
-# events are in the dead letters.
+# events are in the dead letters. A task with an event that came after this statement began, and
+# before the lock, waits for the next time: the statement can't see it, but each one raises `wake`.
 EXPIRE = """
-WITH late AS MATERIALIZED (
-    SELECT id, task_id FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
+WITH locked AS MATERIALIZED (
+    SELECT id, wake FROM tasks WHERE status = 'expected' AND run_at <= now() ORDER BY id
     LIMIT 1000 FOR UPDATE SKIP LOCKED
+), late AS MATERIALIZED (
+    SELECT id, t.task_id FROM tasks t JOIN locked l USING (id) WHERE t.wake = l.wake
 ), event AS (
     DELETE FROM inbox i USING late l WHERE i.task = l.id
     RETURNING i.id, i.key, i.value, i.source, i.headers, l.task_id

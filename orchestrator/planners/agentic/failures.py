@@ -39,6 +39,7 @@ from orchestrator.agents.http import (
 )
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
+from orchestrator.planners.agentic.answer import storable_text
 from orchestrator.planners.agentic.options import ModelOptions
 
 _NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)
@@ -132,7 +133,7 @@ def _detail(error: Exception) -> str:
     while cause is not None and cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(error) if cause is None or not str(cause) else f"{error} {cause}"
-    line = " ".join(text.split())
+    line = " ".join(storable_text(text).split())
     return line if len(line) <= _MAX_DETAIL else f"{line[:_MAX_DETAIL]}…"
 
 

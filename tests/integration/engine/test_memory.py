@@ -96,6 +96,25 @@ async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -
     assert most <= 4
 
 
+async def test_a_worker_claims_little_more_than_it_has_memory_for(database: Database) -> None:
+    """What it could only keep is left to others, and to a cancel that has to be quick."""
+    await database.fetch(LARGE, 200, MIB)
+    planner = ScriptedPlanner(slow(complete(), seconds=0.05))
+    most = 0
+    async with running_worker(
+        database, planner=planner, caller=ScriptedCaller(), max_loaded_bytes=3 * MIB
+    ) as worker:
+
+        def is_over() -> bool:
+            nonlocal most
+            most = max(most, worker.running)
+            return planner.asks.total() == 200
+
+        await until(is_over, seconds=60)
+        await all_reach(database, "completed", tasks=200)
+    assert most <= 4 * PIECE
+
+
 async def test_a_task_larger_than_all_that_may_be_loaded_runs_alone(database: Database) -> None:
     await database.fetch(LARGE, 2, 2 * MIB)
     side_by_side: list[int] = []

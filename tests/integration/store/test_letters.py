@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest_asyncio
 
@@ -12,6 +13,8 @@ from orchestrator.store import claims, operations, upkeep
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.outbox import Letter, delete, next_rows
 from orchestrator.store.replays import count_replay, replays_of_messages
+from orchestrator.store.upkeep import EXPIRE
+from tests.fakes.bus import until
 from tests.fakes.workers import Feed, task_row
 
 
@@ -66,3 +69,44 @@ async def test_of_many_commands_at_once_no_more_send_a_letter_again_than_may(
     assert sorted(counted) == [2, 3]
     assert await count_replay(database, "a1", known=0, most=None) == 4
     assert await replays_of_messages(database, ["a1", "a2"]) == {"a1": 4}
+
+
+async def test_an_event_that_comes_while_its_task_expires_is_not_lost(
+    database: Database, database_url: str
+) -> None:
+    """It comes after the statement began, and before the statement locks the task."""
+    feed = Feed(database)
+    await feed.send([feed.new_event("nobody")])
+    await database.fetch("UPDATE tasks SET run_at = now()")
+    gate = "(SELECT pg_advisory_xact_lock_shared(1)) AS gate, tasks WHERE status = 'expected'"
+    slow = EXPIRE.replace("tasks WHERE status = 'expected'", gate).replace(
+        "FOR UPDATE SKIP", "FOR UPDATE OF tasks SKIP"
+    )
+    keeper = Database(DatabaseOptions(url=database_url, pool_size=1))
+    await keeper.open()
+    await keeper.fetch("SELECT pg_advisory_lock(1)")
+    expiring = asyncio.create_task(database.fetch(slow, "dead"))
+    await until(partial(waits_at_the_gate, database))
+    await feed.send([feed.new_event("nobody")])
+    await keeper.close()
+
+    assert await expiring == []
+    assert await upkeep.expire_expected(database, dead_letters="dead") == 1
+    rows = await next_rows(database, 100)
+    assert len([row for row in rows if isinstance(row, Letter)]) == 2
+
+
+async def waits_at_the_gate(database: Database) -> bool:
+    asked = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    return bool(await database.fetch(asked))
+
+
+async def test_rows_on_their_way_are_read_up_to_a_size(database: Database) -> None:
+    await database.fetch(
+        "INSERT INTO outbox (topic, value) SELECT 'dead', repeat('x', 1000)::bytea "
+        "FROM generate_series(1, 5)"
+    )
+    assert len(await next_rows(database, 100)) == 5
+    assert len(await next_rows(database, 100, max_bytes=1500)) == 2
+    assert len(await next_rows(database, 100, max_bytes=1)) == 1
+    assert [row.id for row in await next_rows(database, 100, max_bytes=2500)] == [1, 2, 3]
