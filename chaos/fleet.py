@@ -180,7 +180,9 @@ class Fleet:
             await self.kill(worker)
             return -signal.SIGKILL
         self._forget(worker)
-        if status != 0:
+        # Python itself ends by the signal, as long as nothing of ours runs.
+        is_before_its_begin = status == -signal.SIGTERM and not worker.said()
+        if status != 0 and not is_before_its_begin:
             self.deaths.append(f"worker {worker.name}: exit status {status} after SIGTERM")
         return status
 

@@ -33,8 +33,8 @@ class _Strict(BaseModel):
 
 class _Limits(_Strict):
     concurrency: int = Field(Limits().concurrency, gt=0)
-    rate_per_second: float | None = Field(None, gt=0, allow_inf_nan=False)
-    timeout_seconds: float = Field(Limits().timeout_seconds, gt=0, allow_inf_nan=False)
+    rate_per_second: float | None = Field(None, ge=1e-6, allow_inf_nan=False)
+    timeout_seconds: float = Field(Limits().timeout_seconds, gt=0, le=1e7, allow_inf_nan=False)
 
 
 class _Compensation(_Strict):
@@ -100,7 +100,7 @@ def load_file(path: Path, environ: Environment) -> Agent:
         raise InvalidAgent(f"{path}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidAgent(f"{path.name}: is not UTF-8 text; save it as UTF-8") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # as for the 30th of February
         one_line = " ".join(str(error).split())
         raise InvalidAgent(f"{path.name}: is not valid YAML: {one_line}") from error
     return parse(document, source=path.name, environ=environ)

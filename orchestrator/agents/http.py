@@ -218,6 +218,12 @@ def agent_errors(agent_id: str) -> Iterator[None]:
         raise UnusableAnswer(
             f"agent {agent_id!r} sent something that is not an HTTP answer: {_text(error)}"
         ) from error
+    except UnicodeError as error:
+        # A host that is no name for a resolver; a status line that is no text.
+        raise UnusableAnswer(
+            f"agent {agent_id!r} has an endpoint that can't be called, or sent something that is "
+            f"not an HTTP answer: {_text(error)}"
+        ) from error
     except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
         if (refused := _own_refusal(error)) is not None:
             raise refused from error
@@ -269,7 +275,7 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max((at - now).total_seconds(), 0.0)

@@ -218,6 +218,8 @@ class EventMessage(_Message):
             exclude={"task_id", "event_type", "event_id", "step", "call", "event_data"}
             | {"kind", "flow_id", "tenant", "priority", "deadline", "budget_tokens"},
         )
+        if self.event_type == TOP_UP:
+            return {**self.event_data, **told}  # the budget that was checked
         return {**told, **self.event_data}
 
 

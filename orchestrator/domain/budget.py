@@ -19,6 +19,8 @@ Resource = Literal["tokens", "cost_micros"]
 MICROS = 1_000_000
 Micros = Annotated[int, Field(exclude_if=lambda value: value == 0)]
 """In a step's body: most cost nothing, and then say nothing of it."""
+MAX_AMOUNT = 2**31
+"""No amount of a top-up has that many; a journal that says so all the same can be read."""
 MAX_COST = 1e9
 """Of a budget; what is larger is a mistake, and sums of it would not fit into PostgreSQL."""
 MAX_CALL_COST = 1e6
@@ -112,4 +114,4 @@ def told_cost_micros(usage: JsonObject | None) -> int | None:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
-    return value if 0 <= value < math.inf else 0.0
+    return value if 0 <= value < MAX_AMOUNT else 0.0

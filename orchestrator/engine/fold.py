@@ -12,6 +12,9 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Compensating, Decided, EventApplied, Step
 from orchestrator.engine.compensation import is_compensating, undoing
 
+FOLDED_AT_ONCE = 50
+"""Each message looks at all steps so far."""
+
 OutputFields = Callable[[AgentId], Sequence[str]]
 """The fields that an agent can add to `collected_data`."""
 

@@ -46,7 +46,7 @@ from orchestrator.engine.facts import (
     rest_reason,
     turn_change,
 )
-from orchestrator.engine.fold import fold
+from orchestrator.engine.fold import FOLDED_AT_ONCE, fold
 from orchestrator.engine.journal import Poisoned
 from orchestrator.engine.moves import (
     Abandon,
@@ -153,18 +153,20 @@ class Runner:
     # Messages
 
     async def _apply_messages(self) -> None:
-        """Folds unread messages in."""
-        messages, self._unapplied = self._unapplied, ()
-        if not messages:
+        """Folds unread messages in: of many a part at a time, so that others have their turn."""
+        if not self._unapplied:
             return
-        agents = await self._agents()
-        steps = fold(
-            self._record.snapshot,
-            messages,
-            output_fields=lambda agent: agents[agent].output_fields if agent in agents else (),
-        )
-        applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
-        self._record.enqueue(steps, applied=applied)
+        known = {agent.id: agent.output_fields for agent in (await self._agents()).values()}
+        while messages := self._unapplied[:FOLDED_AT_ONCE]:
+            self._unapplied = self._unapplied[FOLDED_AT_ONCE:]
+            before = self._record.snapshot
+            steps = fold(before, messages, output_fields=lambda agent: known.get(agent, ()))
+            applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
+            self._record.enqueue(steps, applied=applied)
+            if len(steps) < len(messages):
+                self._unapplied = ()  # after a cancel nothing is applied any more
+            if self._unapplied:
+                await self._commit(())
 
     async def _hear(self) -> None:
         """Applies what came, and shows it: the context that says so is written too."""

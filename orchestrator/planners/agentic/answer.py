@@ -10,6 +10,8 @@ from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject, JsonValue
 
 MAX_DEPTH = 64
+MAX_NAME = 200
+MAX_INTEGER = 2**63 - 1
 MAX_TOKENS = 1_000_000_000
 """No turn has that many: a provider that counts more is wrong, and the task must be storable."""
 
@@ -37,8 +39,17 @@ def read_usage(answer: AIMessage) -> Usage:
     )
 
 
-def _counted(tokens: int) -> int:
-    return min(max(0, tokens), MAX_TOKENS)
+def _counted(tokens: object) -> int:
+    """Some providers count in fractions, or in texts; what is no number counts as nothing."""
+    if not isinstance(tokens, int | float) or not math.isfinite(tokens):
+        return 0
+    return int(min(max(0, tokens), MAX_TOKENS))
+
+
+def read_model(answer: AIMessage, *, asked: str) -> str:
+    """The model that answered, as it calls itself; `asked` where it says nothing usable."""
+    named = answer.response_metadata.get("model_name")
+    return (storable_text(named)[:MAX_NAME] if isinstance(named, str) else "") or asked
 
 
 def storable_text(text: str) -> str:
@@ -72,4 +83,6 @@ def _storable(value: Any, *, depth: int) -> JsonValue:
         return [_storable(part, depth=depth + 1) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return str(value)  # PostgreSQL keeps it, but nobody could read the journal any more
     return value if isinstance(value, bool | int | float) else None

@@ -54,6 +54,7 @@ MODEL_ERRORS: tuple[type[Exception], ...] = (
     LookupError,
     TypeError,
     AttributeError,
+    RecursionError,
 )
 """What an `ainvoke` may raise for what the other side did."""
 

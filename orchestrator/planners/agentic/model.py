@@ -96,7 +96,7 @@ def _mark_broken(call: Any) -> None:
 def _is_json(text: str) -> bool:
     try:
         return json.loads(text) is not None
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

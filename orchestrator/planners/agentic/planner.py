@@ -18,7 +18,7 @@ from orchestrator.domain.decision import Turn, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.answer import read_answer, read_usage
+from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage
 from orchestrator.planners.agentic.model import Bound, ask, bind
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
@@ -70,7 +70,7 @@ class AgenticPlanner:
         duration_ms = round((time.monotonic() - started) * 1000)
         turn = replace(
             self._read(answer, snapshot=snapshot, toolbox=equipped.toolbox),
-            model=answer.response_metadata.get("model_name") or self._model_options.name,
+            model=read_model(answer, asked=self._model_options.name),
             usage=(usage := read_usage(answer)),
             cost_micros=self._cost(usage),
             duration_ms=duration_ms,

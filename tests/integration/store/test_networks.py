@@ -20,6 +20,8 @@ from tests.fakes.bus import until
 
 STATEMENT_SECONDS = 0.5
 PATIENCE_SECONDS = STATEMENT_SECONDS + 2
+SLACK_SECONDS = 4.0
+"""For a machine that is busy with other tests."""
 POOL = 3
 SLEEPS = "SELECT pg_sleep(0.4)"
 UNDER_WAY = """
@@ -63,10 +65,10 @@ async def one(far: Far) -> int:
 async def ends_in_time(far: Far, *, questions: int = 1) -> list[object]:
     """What came of so many questions at once, none of which may take longer than it may."""
     began = time.monotonic()
-    async with asyncio.timeout(PATIENCE_SECONDS + 1):
+    async with asyncio.timeout(PATIENCE_SECONDS + SLACK_SECONDS):
         asked = (one(far) for _ in range(questions))
         found = await asyncio.gather(*asked, return_exceptions=True)
-    assert time.monotonic() - began < PATIENCE_SECONDS + 1
+    assert time.monotonic() - began < PATIENCE_SECONDS + SLACK_SECONDS
     return list(found)
 
 
@@ -150,7 +152,7 @@ async def test_closing_ends_what_is_still_asked_as_an_outage_does(
 async def test_opening_through_a_black_hole_says_that_nobody_is_there(far: Far) -> None:
     far.proxy.black_hole()
     other = Database(far.database._options)
-    async with asyncio.timeout(PATIENCE_SECONDS + 1):
+    async with asyncio.timeout(PATIENCE_SECONDS + SLACK_SECONDS):
         with pytest.raises(StoreUnavailable):
             await other.open()
 

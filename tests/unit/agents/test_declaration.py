@@ -109,6 +109,8 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         ({"limits": {"concurrency": "9"}}, "limits.concurrency: expected a whole number greater"),
         ({"limits": {"timeout_seconds": -1}}, "limits.timeout_seconds: expected a number of s"),
         ({"limits": {"rate_per_second": 0}}, "limits.rate_per_second: expected a number greater"),
+        ({"limits": {"rate_per_second": 1e-12}}, "limits.rate_per_second: expected a number great"),
+        ({"limits": {"timeout_seconds": 1e12}}, "seconds greater than 0, 10 million at most; got"),
         ({"limits": {"timeout": 1}}, "limits.timeout: is not a field of an agent's declaration"),
         ({"limits": {"timeout": 1}}, "did you mean timeout_seconds?"),
         ({"end_point": "x"}, "end_point: is not a field of an agent's declaration; did you mean"),

@@ -79,6 +79,18 @@ def test_a_top_up_says_what_it_adds() -> None:
     assert (found.event_type, found.payload) == ("top_up", {"budget": {"tokens": 5, "cost": 0.5}})
 
 
+def test_the_data_of_a_top_up_does_not_replace_the_budget_that_was_checked() -> None:
+    found = event(
+        {
+            "task_id": "t",
+            "event_type": "top_up",
+            "budget": {"steps": 1},
+            "event_data": {"budget": {"cost": 1e303}, "why": "more to do"},
+        }
+    )
+    assert found.payload == {"budget": {"steps": 1}, "why": "more to do"}
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [

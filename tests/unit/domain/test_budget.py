@@ -1,6 +1,13 @@
 import pytest
 
-from orchestrator.domain.budget import NO_BUDGET, Budget, micros, money_text, told_cost_micros
+from orchestrator.domain.budget import (
+    NO_BUDGET,
+    Amounts,
+    Budget,
+    micros,
+    money_text,
+    told_cost_micros,
+)
 
 
 def test_a_budget_is_read_back_from_what_is_stored() -> None:
@@ -36,3 +43,10 @@ def test_money_is_shown_with_the_digits_that_count(amount: int, text: str) -> No
 )
 def test_a_cost_that_makes_no_sense_is_none(usage: dict[str, object] | None) -> None:
     assert told_cost_micros(usage) is None  # type: ignore[arg-type]
+
+
+def test_a_top_up_beyond_all_bounds_in_a_journal_adds_nothing() -> None:
+    """It would be an error each time that the journal is read."""
+    assert Amounts.of_top_up({"budget": {"cost": 1e303, "tokens": 1e300, "steps": 2}}) == Amounts(
+        steps=2
+    )

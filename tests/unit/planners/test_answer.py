@@ -1,11 +1,14 @@
 """A model's answer as it is journaled."""
 
+from typing import Any
+
+import pytest
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonValue
-from orchestrator.planners.agentic.answer import MAX_TOKENS, read_answer, read_usage
+from orchestrator.planners.agentic.answer import MAX_TOKENS, read_answer, read_model, read_usage
 from tests.fakes.model import tool_calls
 
 
@@ -54,3 +57,29 @@ def test_a_number_of_tokens_that_no_turn_has_is_cut_to_one_that_can_be_stored() 
     assert read_usage(tool_calls(("t", {}), tokens=(2**63, -1))) == Usage(
         input_tokens=MAX_TOKENS, output_tokens=0
     )
+
+
+@pytest.mark.parametrize("digits", [19, 309, 4000])
+def test_a_number_that_nobody_could_read_again_is_kept_as_text(digits: int) -> None:
+    """PostgreSQL keeps it; orjson refuses a whole journal for it."""
+    number = int("9" * digits)
+    assert read_args({"x": number, "y": -number}) == {"x": str(number), "y": str(-number)}
+    assert read_args({"x": 2**63 - 1}) == {"x": 2**63 - 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "counted"), [(12.5, 12), ("12", 0), (None, 0), (float("nan"), 0), (-1, 0), (True, 1)]
+)
+def test_tokens_of_any_kind_are_a_number_or_none(said: object, counted: int) -> None:
+    answer = AIMessage(content="")
+    counts: Any = {"input_tokens": said, "output_tokens": 3, "total_tokens": 3}
+    answer.usage_metadata = counts  # as a provider's integration assigns it, unchecked
+    assert read_usage(answer) == Usage(input_tokens=counted, output_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("named", "model"), [("m-1", "m-1"), ("m\x00\ud83d", "m"), (7, "asked"), (None, "asked")]
+)
+def test_the_model_that_answered_has_a_name_that_can_be_stored(named: object, model: str) -> None:
+    answer = AIMessage(content="", response_metadata={"model_name": named})
+    assert read_model(answer, asked="asked") == model
