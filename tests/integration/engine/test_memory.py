@@ -50,12 +50,12 @@ async def test_memory_stays_bounded_when_2000_large_tasks_resume_at_once(
     assert int(grown) < 100 * MIB
 
 
-async def test_10000_tasks_wait_for_the_model_at_once(
+async def test_thousands_of_tasks_wait_for_the_model_at_once(
     database: Database, database_url: str
 ) -> None:
-    """Alone they take 14 kB each, and the event loop is late by 13 ms."""
-    await database.fetch(LARGE, 10_000, 100)
-    bytes_each, late = (await said_by("tests.fakes.waiting_worker", database_url, "10000")).split()
+    """10,000 take 14 kB each, and the event loop is late by 13 ms; here are fewer, in less time."""
+    await database.fetch(LARGE, 3000, 100)
+    bytes_each, late = (await said_by("tests.fakes.waiting_worker", database_url, "3000")).split()
     assert int(bytes_each) < 40_000
     assert float(late) < 0.25
 
@@ -98,7 +98,7 @@ async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -
 
 async def test_a_worker_claims_little_more_than_it_has_memory_for(database: Database) -> None:
     """What it could only keep is left to others, and to a cancel that has to be quick."""
-    await database.fetch(LARGE, 200, MIB)
+    await database.fetch(LARGE, 120, MIB)
     planner = ScriptedPlanner(slow(complete(), seconds=0.05))
     most = 0
     async with running_worker(
@@ -108,10 +108,10 @@ async def test_a_worker_claims_little_more_than_it_has_memory_for(database: Data
         def is_over() -> bool:
             nonlocal most
             most = max(most, worker.running)
-            return planner.asks.total() == 200
+            return planner.asks.total() == 120
 
         await until(is_over, seconds=60)
-        await all_reach(database, "completed", tasks=200)
+        await all_reach(database, "completed", tasks=120)
     assert most <= 4 * PIECE
 
 
