@@ -180,9 +180,10 @@ class Fleet:
             await self.kill(worker)
             return -signal.SIGKILL
         self._forget(worker)
-        # Python itself ends by the signal, as long as nothing of ours runs.
+        # Python itself ends by the signal, as long as nothing of ours runs; and another fault may
+        # have chosen the same worker.
         is_before_its_begin = status == -signal.SIGTERM and not worker.said()
-        if status != 0 and not is_before_its_begin:
+        if status not in (0, -signal.SIGKILL) and not is_before_its_begin:
             self.deaths.append(f"worker {worker.name}: exit status {status} after SIGTERM")
         return status
 
