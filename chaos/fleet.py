@@ -90,6 +90,8 @@ class Worker:
     frozen: bool = False
     dismissed: bool = False
     """We ended it, or are about to."""
+    killed: bool = False
+    """By us, perhaps while another fault waited for it to stop."""
     started_at: float = field(default_factory=time.time)
 
     @property
@@ -164,7 +166,7 @@ class Fleet:
 
     async def kill(self, worker: Worker) -> None:
         """SIGKILL."""
-        worker.dismissed = True
+        worker.dismissed = worker.killed = True
         self._signal(worker, signal.SIGKILL)
         await self._gone(worker)
 
@@ -180,10 +182,9 @@ class Fleet:
             await self.kill(worker)
             return -signal.SIGKILL
         self._forget(worker)
-        # Python itself ends by the signal, as long as nothing of ours runs; and another fault may
-        # have chosen the same worker.
+        # Python itself ends by the signal, as long as nothing of ours runs.
         is_before_its_begin = status == -signal.SIGTERM and not worker.said()
-        if status not in (0, -signal.SIGKILL) and not is_before_its_begin:
+        if status != 0 and not worker.killed and not is_before_its_begin:
             self.deaths.append(f"worker {worker.name}: exit status {status} after SIGTERM")
         return status
 

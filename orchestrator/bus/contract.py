@@ -22,7 +22,14 @@ from pydantic import (
 )
 
 from orchestrator.bus.decoding import shown
-from orchestrator.domain.budget import MAX_COST, Budget, WhenExhausted, micros
+from orchestrator.domain.budget import (
+    MAX_COST,
+    MAX_COUNT,
+    MAX_TOKENS,
+    Budget,
+    WhenExhausted,
+    micros,
+)
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT, TOP_UP
 from orchestrator.domain.json import JsonObject
@@ -77,8 +84,8 @@ Instant = Annotated[
 ]
 Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
 PriorityName = Literal["critical", "high", "normal", "low"]
-Positive = Annotated[int, Field(gt=0, lt=2**31)]
-Tokens = Annotated[int, Field(gt=0, lt=2**63)]
+Positive = Annotated[int, Field(gt=0, le=MAX_COUNT)]
+Tokens = Annotated[int, Field(gt=0, le=MAX_TOKENS)]
 Amount = Annotated[float, Field(gt=0, le=MAX_COST)]
 
 _TEXT = f"a text of 1 to {MAX_ID} printable characters"

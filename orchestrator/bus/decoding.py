@@ -10,7 +10,7 @@ import re
 import orjson
 
 from orchestrator.domain.errors import InvalidMessage
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonObject, JsonValue
 
 MAX_DEPTH = 64
 SHOWN_CHARACTERS = 80
@@ -18,7 +18,6 @@ SHOWN_CHARACTERS = 80
 UTF8_BOM = b"\xef\xbb\xbf"
 LONG_NUMBER = re.compile(rb"\d{19}")
 SURROGATE_OR_NUL = re.compile("[\x00\ud800-\udfff]")
-MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
 
 
 def decode(value: bytes | None, *, max_bytes: int) -> JsonObject:

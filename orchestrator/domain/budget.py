@@ -19,10 +19,13 @@ Resource = Literal["tokens", "cost_micros"]
 MICROS = 1_000_000
 Micros = Annotated[int, Field(exclude_if=lambda value: value == 0)]
 """In a step's body: most cost nothing, and then say nothing of it."""
-MAX_AMOUNT = 2**31
-"""No amount of a top-up has that many; a journal that says so all the same can be read."""
+MAX_COUNT = 2**31 - 1
+"""Of a budget's steps and attempts."""
+MAX_TOKENS = 2**63 - 1
+"""Of a budget."""
 MAX_COST = 1e9
-"""Of a budget; what is larger is a mistake, and sums of it would not fit into PostgreSQL."""
+"""Of a budget, and of its seconds; what is larger is a mistake, and sums of it would not fit into
+PostgreSQL."""
 MAX_CALL_COST = 1e6
 """Of one call."""
 
@@ -73,11 +76,11 @@ class Amounts:
         said = payload.get("budget")
         given = said if isinstance(said, dict) else {}
         return cls(
-            steps=int(_number(given.get("steps"))),
-            attempts=int(_number(given.get("attempts"))),
-            tokens=int(_number(given.get("tokens"))),
-            cost_micros=micros(_number(given.get("cost"))),
-            seconds=_number(given.get("seconds")),
+            steps=int(_amount(given.get("steps"), most=MAX_COUNT)),
+            attempts=int(_amount(given.get("attempts"), most=MAX_COUNT)),
+            tokens=int(_amount(given.get("tokens"), most=MAX_TOKENS)),
+            cost_micros=micros(_amount(given.get("cost"), most=MAX_COST)),
+            seconds=_amount(given.get("seconds"), most=MAX_COST),
         )
 
 
@@ -111,7 +114,8 @@ def told_cost_micros(usage: JsonObject | None) -> int | None:
     return micros(said) if 0 <= said <= MAX_CALL_COST else None
 
 
-def _number(value: object) -> float:
+def _amount(value: object, *, most: float) -> float:
+    """Nothing where it can't be one: a journal that says so all the same has to be read."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
-    return value if 0 <= value < MAX_AMOUNT else 0.0
+    return value if 0 <= value <= most else 0.0

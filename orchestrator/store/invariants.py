@@ -126,7 +126,7 @@ WHERE w.heartbeat_at > now() - lease AND o.tasks > w.tasks
 SELECT task_id || ': claimed ' || claims || ' times' AS example FROM tasks, given
 WHERE status IN ('ready', 'waiting') AND run_at < 'infinity'
   AND run_at < now() - interval '1 minute' AND updated_at < now() - interval '1 minute'
-  AND claims >= max_claims AND claims > 0
+  AND claims >= max_claims AND claims > 0  -- as `tasks_looping` has it
 """,
     ),
     Invariant(

@@ -7,11 +7,10 @@ from langchain_core.messages import AIMessage
 
 from orchestrator.domain.decision import ModelMessage, Usage
 from orchestrator.domain.ids import Seq
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonObject, JsonValue
 
 MAX_DEPTH = 64
 MAX_NAME = 200
-MAX_INTEGER = 2**63 - 1
 MAX_TOKENS = 1_000_000_000
 """No turn has that many: a provider that counts more is wrong, and the task must be storable."""
 
@@ -83,6 +82,6 @@ def _storable(value: Any, *, depth: int) -> JsonValue:
         return [_storable(part, depth=depth + 1) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return str(value)  # PostgreSQL keeps it, but nobody could read the journal any more
+    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+        return str(value)
     return value if isinstance(value, bool | int | float) else None

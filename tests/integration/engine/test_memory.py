@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.engine.claimer import PIECE
+from orchestrator.engine.worker import Worker
 from orchestrator.store import claims
 from orchestrator.store.claims import LOAD, Deferred, Loaded
 from orchestrator.store.database import Database
@@ -77,8 +78,8 @@ async def said_by(module: str, *arguments: str) -> str:
     return said.splitlines()[-1].decode()
 
 
-async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -> None:
-    await database.fetch(LARGE, 12, MIB)
+async def most_at_once(database: Database, *, tasks: int, count: Callable[[Worker], int]) -> int:
+    """Of a worker with room for 3 MB, until it has ended all."""
     planner = ScriptedPlanner(slow(complete(), seconds=0.05))
     most = 0
     async with running_worker(
@@ -87,32 +88,24 @@ async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -
 
         def is_over() -> bool:
             nonlocal most
-            most = max(most, len(worker._running._runners))
-            return planner.asks.total() == 12
+            most = max(most, count(worker))
+            return planner.asks.total() == tasks
 
-        await until(is_over, seconds=30)
-        await all_reach(database, "completed", tasks=12)
+        await until(is_over, seconds=60)
+        await all_reach(database, "completed", tasks=tasks)
         await until(lambda: worker.room() == PIECE)
-    assert most <= 4
+    return most
+
+
+async def test_what_does_not_fit_is_loaded_when_others_end(database: Database) -> None:
+    await database.fetch(LARGE, 12, MIB)
+    assert await most_at_once(database, tasks=12, count=lambda w: len(w._running._runners)) <= 4
 
 
 async def test_a_worker_claims_little_more_than_it_has_memory_for(database: Database) -> None:
     """What it could only keep is left to others, and to a cancel that has to be quick."""
     await database.fetch(LARGE, 120, MIB)
-    planner = ScriptedPlanner(slow(complete(), seconds=0.05))
-    most = 0
-    async with running_worker(
-        database, planner=planner, caller=ScriptedCaller(), max_loaded_bytes=3 * MIB
-    ) as worker:
-
-        def is_over() -> bool:
-            nonlocal most
-            most = max(most, worker.running)
-            return planner.asks.total() == 120
-
-        await until(is_over, seconds=60)
-        await all_reach(database, "completed", tasks=120)
-    assert most <= 4 * PIECE
+    assert await most_at_once(database, tasks=120, count=lambda w: w.running) <= 4 * PIECE
 
 
 async def test_a_task_larger_than_all_that_may_be_loaded_runs_alone(database: Database) -> None:

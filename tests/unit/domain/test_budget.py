@@ -1,6 +1,9 @@
 import pytest
 
 from orchestrator.domain.budget import (
+    MAX_COST,
+    MAX_COUNT,
+    MAX_TOKENS,
     NO_BUDGET,
     Amounts,
     Budget,
@@ -49,4 +52,11 @@ def test_a_top_up_beyond_all_bounds_in_a_journal_adds_nothing() -> None:
     """It would be an error each time that the journal is read."""
     assert Amounts.of_top_up({"budget": {"cost": 1e303, "tokens": 1e300, "steps": 2}}) == Amounts(
         steps=2
+    )
+
+
+def test_a_top_up_of_all_that_a_message_may_ask_for_is_taken() -> None:
+    most = {"tokens": MAX_TOKENS, "steps": MAX_COUNT, "cost": MAX_COST, "seconds": MAX_COST}
+    assert Amounts.of_top_up({"budget": most}) == Amounts(
+        tokens=MAX_TOKENS, steps=MAX_COUNT, cost_micros=micros(MAX_COST), seconds=MAX_COST
     )

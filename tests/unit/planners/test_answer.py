@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
-from orchestrator.domain.json import JsonValue
+from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonValue
 from orchestrator.planners.agentic.answer import MAX_TOKENS, read_answer, read_model, read_usage
 from tests.fakes.model import tool_calls
 
@@ -59,12 +59,12 @@ def test_a_number_of_tokens_that_no_turn_has_is_cut_to_one_that_can_be_stored() 
     )
 
 
-@pytest.mark.parametrize("digits", [19, 309, 4000])
+@pytest.mark.parametrize("digits", [20, 309, 4000])
 def test_a_number_that_nobody_could_read_again_is_kept_as_text(digits: int) -> None:
     """PostgreSQL keeps it; orjson refuses a whole journal for it."""
     number = int("9" * digits)
     assert read_args({"x": number, "y": -number}) == {"x": str(number), "y": str(-number)}
-    assert read_args({"x": 2**63 - 1}) == {"x": 2**63 - 1}
+    assert read_args({"x": MAX_INTEGER, "y": MIN_INTEGER}) == {"x": 2**64 - 1, "y": -(2**63)}
 
 
 @pytest.mark.parametrize(

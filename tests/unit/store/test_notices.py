@@ -11,7 +11,10 @@ from orchestrator.store.notices import Notice, Notices
 class Full(Database):
     """A server whose queue of notices is full: someone listens and reads nothing."""
 
+    asked = 0
+
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
+        self.asked += 1
         raise StoreRejected("too many notifications in the NOTIFY queue")
 
 
@@ -20,3 +23,4 @@ async def test_a_full_queue_of_notices_ends_no_worker() -> None:
     notices = Notices(database, heard=lambda _: None)
     notices.flag(Notice.CONTROL)
     await notices.flush()
+    assert database.asked == 1
