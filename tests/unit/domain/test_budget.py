@@ -11,6 +11,7 @@ from orchestrator.domain.budget import (
     money_text,
     told_cost_micros,
 )
+from orchestrator.domain.json import JsonObject
 
 
 def test_a_budget_is_read_back_from_what_is_stored() -> None:
@@ -56,7 +57,12 @@ def test_a_top_up_beyond_all_bounds_in_a_journal_adds_nothing() -> None:
 
 
 def test_a_top_up_of_all_that_a_message_may_ask_for_is_taken() -> None:
-    most = {"tokens": MAX_TOKENS, "steps": MAX_COUNT, "cost": MAX_COST, "seconds": MAX_COST}
+    most: JsonObject = {
+        "tokens": MAX_TOKENS,
+        "steps": MAX_COUNT,
+        "cost": MAX_COST,
+        "seconds": MAX_COST,
+    }
     assert Amounts.of_top_up({"budget": most}) == Amounts(
         tokens=MAX_TOKENS, steps=MAX_COUNT, cost_micros=micros(MAX_COST), seconds=MAX_COST
     )
