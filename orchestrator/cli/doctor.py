@@ -27,7 +27,7 @@ from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import agents as stored
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
-from orchestrator.store.migrations import check_revision, head
+from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
 from orchestrator.telemetry.logs import LogOptions, configure_logs

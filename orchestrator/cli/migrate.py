@@ -6,7 +6,8 @@ import typer
 
 from orchestrator.cli.output import AsJson, print_json
 from orchestrator.cli.session import run, settings_for
-from orchestrator.store.migrations import current, head, upgrade
+from orchestrator.store.migrations import upgrade
+from orchestrator.store.revision import current, head
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from orchestrator.store.migrations import head, upgrade
+from orchestrator.store.migrations import upgrade
+from orchestrator.store.revision import head
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import Behaviour
 from tests.fixtures.servers import PostgresServer

@@ -13,6 +13,7 @@ from orchestrator.domain.context import Context
 from orchestrator.domain.errors import SchemaBehind, SchemaMismatch
 from orchestrator.store import migrations
 from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.revision import check_revision
 from tests.crash.conftest import FIELDS, WORDS, Office, furnished
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
@@ -83,11 +84,11 @@ async def test_schema_of_a_release_before_is_waited_for_and_none_at_all_is_not(
     postgres: PostgresServer, old_schema: str
 ) -> None:
     with pytest.raises(SchemaBehind, match=r"revision 0002.*run `orchestrator migrate`") as behind:
-        await migrations.check_revision(postgres.dsn(old_schema))
+        await check_revision(postgres.dsn(old_schema))
     assert behind.value.retryable
 
     url = await postgres.create_database(f"{old_schema[:20]}_empty")
     with pytest.raises(SchemaMismatch, match="no schema yet") as missing:
-        await migrations.check_revision(url)
+        await check_revision(url)
     assert not missing.value.retryable
     await postgres.drop_database(f"{old_schema[:20]}_empty")

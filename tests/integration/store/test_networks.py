@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from chaos.proxy import Proxy, running_proxy
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store import migrations, notices
+from orchestrator.store import notices, revision
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.notices import Notice, Notices
 from tests.fakes.bus import until
@@ -160,11 +160,11 @@ async def test_opening_through_a_black_hole_says_that_nobody_is_there(far: Far) 
 async def test_the_schemas_revision_is_asked_for_in_time_too(
     far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(revision, "LOOK_SECONDS", 0.5)
     far.proxy.black_hole()
     async with asyncio.timeout(3):
         with pytest.raises(StoreUnavailable):
-            await migrations.current(far.database._options.url)
+            await revision.current(far.database._options.url)
 
 
 async def test_a_listener_that_was_cut_off_in_silence_listens_again(

@@ -1,0 +1,44 @@
+"""What a worker asks of the schema at its start."""
+
+import subprocess
+import sys
+from typing import NoReturn
+
+import asyncpg
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.store import revision
+
+
+async def test_a_server_that_just_starts_is_one_to_wait_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object, **__: object) -> NoReturn:
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
+
+    monkeypatch.setattr(asyncpg, "connect", refuse)
+
+    with pytest.raises(StoreUnavailable, match="starting up"):
+        await revision.current("postgresql://nobody@localhost/none")
+
+
+def test_the_newest_file_is_the_head_that_alembic_sees() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(revision.scripts()))
+    alembics = ScriptDirectory.from_config(config)
+    assert revision.head() == alembics.get_current_head()
+    assert all(revision.is_known(script.revision) for script in alembics.walk_revisions())
+    assert not revision.is_known("9999")
+
+
+def test_a_worker_starts_without_alembic_and_sqlalchemy() -> None:
+    """They are a quarter of what it would import."""
+    loaded = "import orchestrator.cli.worker, sys; print(*sys.modules)"
+    answer = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
+    )
+    assert {"alembic", "sqlalchemy"}.isdisjoint(answer.stdout.split())
+    assert "orchestrator.app" in answer.stdout.split()
