@@ -132,6 +132,17 @@ WHERE t.status = 'running' AND t.owner = $1
               WHERE i.task = t.id AND i.seq IS NULL AND i.event_type = ANY($2::text[]))
 """
 
+# It keeps its place: whoever waited longer than others does not begin to wait anew. But a task of
+# which two workers died without a step waits for 1, 3 and 9 s: where one worker after the other
+# dies of something else, its trials must not all fall into those seconds.
+ORPHANED = """
+UPDATE tasks t SET epoch = epoch + 1, owner = NULL, updated_at = now(),
+    status = CASE WHEN claims < 2 THEN 'ready' ELSE 'waiting' END,
+    reason = CASE WHEN claims >= 2 THEN 'another try, after workers that died with it' END,
+    run_at = CASE WHEN claims < 2 THEN least(run_at, now())
+                  ELSE now() + interval '1 s' * 3 ^ least(claims - 2, 4) END
+"""
+
 REAP = """
 WITH stranded AS MATERIALIZED (
     SELECT t.id FROM tasks t
@@ -144,12 +155,10 @@ WITH stranded AS MATERIALIZED (
       AND now() < $2
     ORDER BY t.id LIMIT 10000 FOR UPDATE
 )
-UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, updated_at = now(),
-    -- It keeps its place: whoever waited longer than others does not begin to wait anew.
-    run_at = least(run_at, now())
+$orphaned
 FROM stranded s WHERE t.id = s.id AND t.status = 'running'
 RETURNING t.id
-"""
+""".replace("$orphaned", ORPHANED)
 
 RELEASE = """
 WITH mine AS MATERIALIZED (

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from orchestrator.domain.ids import WorkerId
+from orchestrator.store.claims import ORPHANED
 from orchestrator.store.database import Database
 
 # The tasks that an earlier life under the same name held are runnable at once: nobody has to wait
@@ -14,12 +15,11 @@ WITH gone AS (
     SELECT t.id FROM tasks t JOIN gone g ON t.owner = g.id WHERE t.status = 'running'
     ORDER BY t.id FOR UPDATE OF t
 ), released AS (
-    UPDATE tasks t SET status = 'ready', epoch = epoch + 1, owner = NULL, updated_at = now(),
-        run_at = least(run_at, now())
+    $orphaned
     FROM orphan o WHERE t.id = o.id
 )
-SELECT count(*) AS gone FROM gone
-"""
+SELECT FROM gone
+""".replace("$orphaned", ORPHANED)
 
 INSERT = "INSERT INTO workers (name) VALUES ($1) RETURNING id"
 

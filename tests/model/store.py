@@ -165,7 +165,7 @@ class ModelStore:
         now = self.now()
         for gone in [w.id for w in self.tables.workers.values() if w.name == name]:
             for row in list(self.tables.running(gone)):
-                row.given_back(now)
+                row.orphaned(now)
             del self.tables.workers[gone]
         worker = WorkerId(self.tables.next_id())
         self.tables.workers[worker] = WorkerRow(id=worker, name=name, heartbeat_at=now)
@@ -197,7 +197,7 @@ class ModelStore:
             if row.status is TaskStatus.RUNNING and row.owner not in alive
         ]
         for row in stranded:
-            row.given_back(now)
+            row.orphaned(now)
         return len(stranded)
 
     def forget_dead(self, *, lease: timedelta, until: datetime) -> list[str]:

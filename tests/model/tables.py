@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
@@ -49,6 +49,14 @@ class TaskRow:
         """Nobody's: a new epoch."""
         self.status, self.owner, self.epoch = TaskStatus.READY, None, Epoch(self.epoch + 1)
         self.run_at = run_at
+
+    def orphaned(self, now: datetime) -> None:
+        """Its worker is dead; after the second one, it waits."""
+        self.given_back(min(self.run_at, now))
+        if self.claims >= 2:
+            self.status = TaskStatus.WAITING
+            self.run_at = now + timedelta(seconds=3 ** min(self.claims - 2, 4))
+            self.reason = "another try, after workers that died with it"
 
     def delayed(self, run_at: datetime) -> None:
         self.status, self.run_at = TaskStatus.WAITING, run_at

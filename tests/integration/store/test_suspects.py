@@ -1,13 +1,14 @@
 """A task that kills its workers is set aside; those that shared a worker with it are not."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
 import pytest_asyncio
 
 from orchestrator.domain.ids import Seq, WorkerId
 from orchestrator.domain.step import EventApplied, Step
-from orchestrator.store import claims, upkeep
+from orchestrator.store import claims, upkeep, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, journal
@@ -95,3 +96,45 @@ async def test_a_suspect_whose_worker_died_of_something_else_is_tried_again(
         await database.fetch(FIRST_IN_LINE, mine.key)
 
     assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 1
+
+
+DIED = """
+UPDATE tasks SET status = 'running', owner = $1, claims = $2 WHERE id = (SELECT min(id) FROM tasks)
+"""
+LEFT = """
+SELECT status, reason, extract(epoch FROM run_at - now())::float8 AS seconds
+FROM tasks ORDER BY id LIMIT 1
+"""
+A_LEASE = timedelta(seconds=8)
+
+
+@pytest.mark.parametrize("is_back", [True, False], ids=["back-under-its-name", "silent"])
+@pytest.mark.parametrize(("times", "pause"), [(2, 1), (3, 3), (4, 9)])
+async def test_a_task_whose_workers_died_waits_longer_each_time(
+    database: Database, times: int, pause: int, *, is_back: bool
+) -> None:
+    """One worker dies after the other of something else: trials at once would all fall into it."""
+    dead = await workers.register(database, "dies")
+    await database.fetch(DIED, dead, times)
+    if is_back:
+        await workers.register(database, "dies")
+    else:
+        await workers.leave(database, dead)
+        until = datetime.now(UTC) + timedelta(hours=1)
+        assert await claims.reap(database, lease=A_LEASE, until=until) == 1
+
+    left = await database.fetch_one(LEFT)
+    assert left is not None
+    assert (left["status"], left["seconds"]) == ("waiting", pytest.approx(pause, abs=0.9))
+    assert left["reason"] == "another try, after workers that died with it"
+    next_timer = await claims.wake_due(database)
+    assert next_timer is not None
+    assert next_timer.total_seconds() == pytest.approx(pause, abs=0.9)
+
+
+async def test_a_task_of_which_one_worker_died_goes_on_at_once(database: Database) -> None:
+    await database.fetch(DIED, await workers.register(database, "dies"), 1)
+
+    me = await workers.register(database, "dies")
+
+    assert len(await claims.claim(database, me, limit=9, shared_claims=SHARED, weights={})) == 1
