@@ -15,7 +15,7 @@ class Lease:
     """Renewed by the heartbeat loop alone; runners ask it before each call."""
 
     def __init__(self, fence: timedelta, *, seconds: Callable[[], float] = boot_seconds) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._fence_seconds = fence.total_seconds()
         self._proven_at = float("-inf")
         self._regained_at = float("-inf")
@@ -24,7 +24,7 @@ class Lease:
     def renew(self, sent_at: float) -> None:
         """A heartbeat that was sent at `sent_at` (boot seconds) succeeded."""
         if self._proven_at > float("-inf") and not self.is_held():
-            self._regained_at = self._seconds()
+            self._regained_at = self.seconds()
         self._proven_at = max(self._proven_at, sent_at)
         self._renewed.set()
 
@@ -34,7 +34,7 @@ class Lease:
 
     @property
     def age_seconds(self) -> float:
-        return self._seconds() - self._proven_at
+        return self.seconds() - self._proven_at
 
     def is_held(self) -> bool:
         """Whether a call may go out; to be asked without awaiting anything before the send."""
@@ -42,7 +42,7 @@ class Lease:
 
     def is_steady(self, span: timedelta) -> bool:
         """Whether it is held, and was not lapsed for a moment within the last `span`."""
-        return self.is_held() and self._seconds() - self._regained_at >= span.total_seconds()
+        return self.is_held() and self.seconds() - self._regained_at >= span.total_seconds()
 
     async def held(self) -> None:
         """Returns at once while the lease is held, else when it is again.

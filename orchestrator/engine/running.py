@@ -16,6 +16,7 @@ from orchestrator.domain.ids import Epoch, TaskKey
 from orchestrator.engine.journal import Fenced
 from orchestrator.engine.runner import Runner
 from orchestrator.engine.tools import Tools
+from orchestrator.engine.turns import Turns
 from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics
@@ -73,6 +74,7 @@ class Running:
         self._load = load
         self._give_back = give_back
         self._capacity = capacity
+        self._turns = Turns(tools.lease, patience=tools.options.lease)
         self._starting: dict[TaskKey, Epoch] = {}
         """Never what runs under this epoch or a newer one: it would be begun a second time."""
         self._deferred: set[TaskKey] = set()
@@ -132,8 +134,7 @@ class Running:
     def drop(self, tasks: Iterable[Claimed]) -> None:
         """Stops tasks that have a newer owner; nothing is written about them."""
         for task in tasks:
-            if self._starting.get(task.key) == task.epoch:
-                del self._starting[task.key]
+            self._forget_starting(task.key, task.epoch)
             if self._loading.get(task.key, task.epoch) <= task.epoch:
                 self._loading.pop(task.key, None)
             running = self._runners.get(task.key)
@@ -174,17 +175,19 @@ class Running:
         free = self._free_bytes
         if not self._starting or (free <= 0 and self._runners):
             return  # the end of each of them is a reason to look again
-        self._loading = dict(self._starting)
+        asked = self._turns.next(self._starting)
+        self._loading = {key: self._starting[key] for key in asked}
         try:
-            loaded = await self._load(list(self._loading), min(max(free, 1), PIECE_BYTES))
+            loaded = await self._load(asked, min(max(free, 1), PIECE_BYTES))
         except StoreUnavailable as error:
-            tasks = len(self._loading)
-            log.debug("claimed tasks wait for PostgreSQL", tasks=tasks, error=str(error))
-            await asyncio.sleep(0.2)
-            self._wake.set()
+            await self._later(asked, error)
             return
+        self._turns.loaded(asked)
+        if len(asked) < len(self._starting):
+            self._wake.set()
         waited = bool(self._deferred)
-        self._deferred = {task.key for task in loaded if isinstance(task, Deferred)}
+        self._deferred.difference_update(asked)
+        self._deferred |= {task.key for task in loaded if isinstance(task, Deferred)}
         for task in loaded:
             if isinstance(task, Deferred):
                 self._loading.pop(task.key, None)
@@ -197,11 +200,26 @@ class Running:
                 continue
             self._start_one(group, task)
         for key, epoch in self._loading.items():
-            if self._starting.get(key) == epoch:
-                del self._starting[key]
+            self._forget_starting(key, epoch)
         metrics.TASKS_RUNNING.set(len(self._runners))
         if waited and not self._deferred:
             self._freed()
+
+    def _forget_starting(self, key: TaskKey, epoch: Epoch) -> None:
+        if self._starting.get(key) == epoch:
+            del self._starting[key]
+
+    async def _later(self, asked: Sequence[TaskKey], error: StoreUnavailable) -> None:
+        log.debug("claimed tasks wait for PostgreSQL", tasks=len(asked), error=str(error))
+        if self._turns.failed(asked):
+            for key, epoch in self._loading.items():  # one, or none where it was lost meanwhile
+                log.error("task can't be loaded, it is given back", key=key, error=str(error))
+                mine = Claimed(key=key, epoch=epoch)
+                if not await self._return(mine, delay=GIVE_BACK_DELAY):
+                    self._unsettled.add(mine)
+                self._forget_starting(key, epoch)
+        await asyncio.sleep(0.2)
+        self._wake.set()
 
     def _start_one(self, group: asyncio.TaskGroup, task: Loaded) -> None:
         key, epoch = task.snapshot.task.key, task.snapshot.epoch
