@@ -3,8 +3,8 @@
 
 BIN := .venv/bin
 POETRY := .cache/poetry/bin/poetry
-# One word a folder of tests/, in the order of their speed.
-TIERS := unit conformance simulation integration acceptance crash
+# One word a folder of tests/, the slowest first: what begins last keeps the others waiting.
+TIERS := crash acceptance integration simulation conformance unit
 # What follows the command: make test-unit ARGS="-k fold", make demo ARGS=--verbose
 ARGS ?=
 
@@ -53,7 +53,7 @@ up: ## Run the service in containers (docker compose)
 
 .PHONY: test
 test: install ## Run all tests: unit, conformance, simulation, integration, acceptance, crash
-	@$(BIN)/python -m pytest $(TIERS:%=tests/%) --numprocesses=3 --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest $(TIERS:%=tests/%) --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-unit
 test-unit: install ## Run the tests without I/O, in seconds

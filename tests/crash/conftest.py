@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from chaos.fleet import ForgeLine, running_forge
 from tests.fakes.agent import Behaviour, FakeAgent, ok
 from tests.fakes.bus import until
 from tests.fakes.invariants import check_all, check_live, total
@@ -15,7 +17,6 @@ from tests.fakes.observer import Observer
 from tests.fakes.worker_process import WorkerProcess
 from tests.fixtures.servers import KafkaServer, PostgresServer
 from tests.fixtures.service import Service, new_service
-from tests.fixtures.service import service as service  # a fixture
 
 WORDS = "Register the customer ACME and open an account"
 FIELDS = ("customer_id", "account_number")
@@ -70,6 +71,28 @@ class Office:
         await check_live(self.service.place.database_url)
 
 
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def forge() -> AsyncIterator[ForgeLine]:
+    """Tests that break workers start many: each would import for seconds."""
+    async with running_forge() as forge:
+        yield forge
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(
+    kafka: KafkaServer,
+    postgres: PostgresServer,
+    database_template: str,
+    tmp_path: Path,
+    forge: ForgeLine,
+) -> AsyncIterator[Service]:
+    """Of the test's own, without any worker."""
+    async with new_service(
+        kafka, postgres, template=database_template, folder=tmp_path, forge=forge
+    ) as service:
+        yield service
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def office(service: Service) -> Office:
     """Of the test's own."""
@@ -82,10 +105,13 @@ async def shared_office(
     postgres: PostgresServer,
     database_template: str,
     tmp_path_factory: pytest.TempPathFactory,
+    forge: ForgeLine,
 ) -> AsyncIterator[Office]:
     """Broken once, for all tests of a file that look at what came of it."""
     folder = tmp_path_factory.mktemp("shared")
-    async with new_service(kafka, postgres, template=database_template, folder=folder) as service:
+    async with new_service(
+        kafka, postgres, template=database_template, folder=folder, forge=forge
+    ) as service:
         yield await furnished(service)
 
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from chaos.arena import Servers, Size
 from chaos.fault import Bar, Fault
 from chaos.faults import networks
-from chaos.fleet import running_forge
+from chaos.fleet import ForgeLine
 from chaos.matrix import MATRIX
 from chaos.round import Outcome, run_round
 from orchestrator.local.kafka import LocalKafka
@@ -24,18 +24,17 @@ SLACK = 2.0
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def servers(
-    kafka: KafkaServer, postgres: PostgresServer, database_template: str
+    kafka: KafkaServer, postgres: PostgresServer, database_template: str, forge: ForgeLine
 ) -> AsyncIterator[Servers]:
     # Of an absent broker the load's client tells the test's own log every tenth of a second.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    async with running_forge() as forge:
-        yield Servers(
-            kafka=kafka,
-            postgres=postgres,
-            template=database_template,
-            forge=forge,
-            kafka_detour=kafka.detour if isinstance(kafka, LocalKafka) else None,
-        )
+    yield Servers(
+        kafka=kafka,
+        postgres=postgres,
+        template=database_template,
+        forge=forge,
+        kafka_detour=kafka.detour if isinstance(kafka, LocalKafka) else None,
+    )
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ SELECT s.* FROM steps s JOIN tasks t ON t.id = s.task WHERE t.task_id = 'long' O
 """
 RESULTS_WRITTEN = 'orchestrator_steps_total{kind="result"} '
 """Counted when PostgreSQL has answered, whether it took the step or not."""
-GIVEN_UP = "worker was given up by the others, it begins anew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +68,8 @@ async def results_written(worker: WorkerProcess) -> float:
 
 
 async def comes_back(worker: WorkerProcess) -> None:
+    """Whether the others have struck it off their list by then, or only have its tasks."""
     worker.thaw()
-    await worker.will_say(GIVEN_UP)
     await worker.will_say("tasks have newer owners")
     await until(worker.is_ready, what="readiness")
 

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from chaos.fleet import ForgeLine
 from orchestrator.local.process import ChildProcess, Command
 from tests.fakes.bus import until
+from tests.fakes.forked_process import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 40.0
@@ -27,19 +29,19 @@ def clean_environment() -> dict[str, str]:
 
 
 class WorkerProcess:
-    """One worker; ended with the test, however that one goes."""
+    """One worker; ended with the test, however that one goes.
 
-    def __init__(self, name: str, *, environ: Mapping[str, str], log: Path) -> None:
+    By its command, which takes seconds to import all it needs, or forked where there is a forge.
+    """
+
+    def __init__(
+        self, name: str, *, environ: Mapping[str, str], log: Path, forge: ForgeLine | None = None
+    ) -> None:
         self.name = name
         self.log = log
         self.environ = {**clean_environment(), **environ}
         """May be changed before the start."""
-        command = Command(
-            name=f"worker {name!r}",
-            argv=(sys.executable, "-m", "orchestrator", "worker"),
-            env=self.environ,
-        )
-        self.process = ChildProcess(command, log=log)
+        self.process = _forked(self, forge) if forge else _by_command(self)
         self._from = 0
 
     async def start(self) -> "WorkerProcess":
@@ -108,6 +110,19 @@ class WorkerProcess:
             return False
         status, _ = await self.get("/readyz")
         return status == 200
+
+
+def _by_command(worker: WorkerProcess) -> ChildProcess:
+    command = Command(
+        name=f"worker {worker.name!r}",
+        argv=(sys.executable, "-m", "orchestrator", "worker"),
+        env=worker.environ,
+    )
+    return ChildProcess(command, log=worker.log)
+
+
+def _forked(worker: WorkerProcess, forge: ForgeLine) -> ForkedProcess:
+    return ForkedProcess(forge, environ=worker.environ, log=worker.log)
 
 
 def _get(url: str) -> tuple[int, str]:
