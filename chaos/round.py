@@ -120,7 +120,11 @@ async def _under_load(
     )
     try:
         await asyncio.sleep(WARM_UP_SECONDS / 2 if size.is_short else WARM_UP_SECONDS)
-        done = await asyncio.gather(*(inject_all(arena, fault, times) for fault, times in faults))
+        # Of several, each class lasts as long as the longest: all are at work all the time.
+        span = max(n * sum(f.pause_seconds) / 2 for f, n in faults) if len(faults) > 1 else 0.0
+        done = await asyncio.gather(
+            *(inject_all(arena, fault, times, span_seconds=span) for fault, times in faults)
+        )
         for worker in arena.fleet.running():
             arena.fleet.thaw(worker)
         await arena.servers.mend()
@@ -137,14 +141,20 @@ async def _under_load(
     return {fault.name: count for (fault, _), count in zip(faults, done, strict=True)}
 
 
-async def inject_all(arena: Arena, fault: Fault, times: int) -> int:
-    """How many were injected; one that does not come to its end is a finding."""
+async def inject_all(arena: Arena, fault: Fault, times: int, *, span_seconds: float = 0.0) -> int:
+    """How many were injected, over this span or a longer one.
+
+    One that does not come to its end is a finding.
+    """
+    began = time.monotonic()
     dice = random.Random(f"{fault.name} {arena.dice.random()}")
     injected = 0
     for _ in range(MOST_TRIES * times):
         if injected == times:
             break
-        await asyncio.sleep(dice.uniform(*fault.pause_seconds))
+        due = began + span_seconds * (injected + dice.random()) / times
+        pause = dice.uniform(*fault.pause_seconds)
+        await asyncio.sleep(max(pause, due - time.monotonic()))
         try:
             async with arena.lock(fault.touches), asyncio.timeout(INJECT_SECONDS):
                 await fault.inject(arena)

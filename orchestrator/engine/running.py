@@ -13,10 +13,10 @@ from functools import partial
 
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import Epoch, TaskKey
+from orchestrator.engine.batches import Batches
 from orchestrator.engine.journal import Fenced
 from orchestrator.engine.runner import Runner
 from orchestrator.engine.tools import Tools
-from orchestrator.engine.turns import Turns
 from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics
@@ -74,7 +74,7 @@ class Running:
         self._load = load
         self._give_back = give_back
         self._capacity = capacity
-        self._turns = Turns(tools.lease, patience=tools.options.lease)
+        self._batches = Batches(tools.lease, patience=tools.options.lease)
         self._starting: dict[TaskKey, Epoch] = {}
         """Never what runs under this epoch or a newer one: it would be begun a second time."""
         self._deferred: set[TaskKey] = set()
@@ -175,14 +175,14 @@ class Running:
         free = self._free_bytes
         if not self._starting or (free <= 0 and self._runners):
             return  # the end of each of them is a reason to look again
-        asked = self._turns.next(self._starting)
+        asked = self._batches.next(self._starting)
         self._loading = {key: self._starting[key] for key in asked}
         try:
             loaded = await self._load(asked, min(max(free, 1), PIECE_BYTES))
         except StoreUnavailable as error:
             await self._later(asked, error)
             return
-        self._turns.loaded(asked)
+        self._batches.loaded(asked)
         if len(asked) < len(self._starting):
             self._wake.set()
         waited = bool(self._deferred)
@@ -211,7 +211,7 @@ class Running:
 
     async def _later(self, asked: Sequence[TaskKey], error: StoreUnavailable) -> None:
         log.debug("claimed tasks wait for PostgreSQL", tasks=len(asked), error=str(error))
-        if self._turns.failed(asked):
+        if self._batches.failed(asked):
             for key, epoch in self._loading.items():  # one, or none where it was lost meanwhile
                 log.error("task can't be loaded, it is given back", key=key, error=str(error))
                 mine = Claimed(key=key, epoch=epoch)

@@ -11,7 +11,7 @@ from orchestrator.domain.ids import TaskKey
 from orchestrator.engine.lease import Lease
 
 
-class Turns:
+class Batches:
     """Owned by `Running`. Tasks that could not be loaded together are each loaded alone."""
 
     def __init__(self, lease: Lease, *, patience: timedelta) -> None:

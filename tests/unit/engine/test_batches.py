@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.domain.ids import TaskKey
+from orchestrator.engine.batches import Batches
 from orchestrator.engine.lease import Lease
-from orchestrator.engine.turns import Turns
 
 ONE, TWO, THREE = TaskKey(1), TaskKey(2), TaskKey(3)
 ALL = [ONE, TWO, THREE]
@@ -18,7 +18,7 @@ class Scene:
     def __init__(self) -> None:
         self.now = 100.0
         self.lease = Lease(timedelta(seconds=7), seconds=lambda: self.now)
-        self.turns = Turns(self.lease, patience=timedelta(seconds=8))
+        self.batches = Batches(self.lease, patience=timedelta(seconds=8))
         self.lease.renew(self.now)
 
     def goes_on(self, seconds: float, *, beats: bool = True) -> None:
@@ -27,7 +27,7 @@ class Scene:
             self.lease.renew(self.now)
 
     def fails(self) -> bool:
-        return self.turns.failed(self.turns.next(ALL))
+        return self.batches.failed(self.batches.next(ALL))
 
 
 @pytest.fixture
@@ -36,16 +36,16 @@ def scene() -> Scene:
 
 
 def test_all_are_loaded_together(scene: Scene) -> None:
-    assert scene.turns.next(ALL) == ALL
-    scene.turns.loaded(ALL)
-    assert scene.turns.next(ALL) == ALL
+    assert scene.batches.next(ALL) == ALL
+    scene.batches.loaded(ALL)
+    assert scene.batches.next(ALL) == ALL
 
 
 def test_while_postgresql_is_away_all_are_asked_for_together(scene: Scene) -> None:
     for _ in range(100):
         assert not scene.fails()
         scene.goes_on(1, beats=False)
-    assert scene.turns.next(ALL) == ALL
+    assert scene.batches.next(ALL) == ALL
 
 
 def test_after_a_heartbeat_between_two_failures_each_is_loaded_alone(scene: Scene) -> None:
@@ -54,9 +54,9 @@ def test_after_a_heartbeat_between_two_failures_each_is_loaded_alone(scene: Scen
     scene.goes_on(0.1, beats=False)
     scene.fails()
 
-    assert [scene.turns.next(ALL) for _ in range(2)] == [[ONE], [ONE]]
-    scene.turns.loaded([ONE])
-    assert scene.turns.next([TWO, THREE]) == [TWO]
+    assert [scene.batches.next(ALL) for _ in range(2)] == [[ONE], [ONE]]
+    scene.batches.loaded([ONE])
+    assert scene.batches.next([TWO, THREE]) == [TWO]
 
 
 def in_trouble(scene: Scene) -> None:
@@ -67,10 +67,10 @@ def in_trouble(scene: Scene) -> None:
     scene.fails()
 
 
-def test_those_in_trouble_and_newcomers_take_turns(scene: Scene) -> None:
+def test_those_in_trouble_and_newcomers_take_batches(scene: Scene) -> None:
     in_trouble(scene)
     newcomer = TaskKey(4)
-    assert [scene.turns.next([*ALL, newcomer]) for _ in range(4)] == [
+    assert [scene.batches.next([*ALL, newcomer]) for _ in range(4)] == [
         [ONE],
         [newcomer],
         [ONE],
@@ -80,38 +80,38 @@ def test_those_in_trouble_and_newcomers_take_turns(scene: Scene) -> None:
 
 def test_one_that_fails_alone_lets_the_next_one_try(scene: Scene) -> None:
     in_trouble(scene)
-    assert scene.turns.next(ALL) == [ONE]
-    assert not scene.turns.failed([ONE])
-    assert scene.turns.next(ALL) == [TWO]
+    assert scene.batches.next(ALL) == [ONE]
+    assert not scene.batches.failed([ONE])
+    assert scene.batches.next(ALL) == [TWO]
 
 
 def test_one_that_fails_alone_for_long_beside_a_steady_lease_is_given_up(scene: Scene) -> None:
     in_trouble(scene)
-    scene.turns.next([ONE])
-    assert not scene.turns.failed([ONE])
+    scene.batches.next([ONE])
+    assert not scene.batches.failed([ONE])
     for _ in range(4):
         scene.goes_on(1.9)
-        scene.turns.next([ONE])
-        assert not scene.turns.failed([ONE])
+        scene.batches.next([ONE])
+        assert not scene.batches.failed([ONE])
     scene.goes_on(0.5)
-    scene.turns.next([ONE])
-    assert scene.turns.failed([ONE])
+    scene.batches.next([ONE])
+    assert scene.batches.failed([ONE])
 
 
 def test_a_lease_that_lapsed_meanwhile_gives_it_more_time(scene: Scene) -> None:
     in_trouble(scene)
-    scene.turns.next([ONE])
-    scene.turns.failed([ONE])
+    scene.batches.next([ONE])
+    scene.batches.failed([ONE])
     scene.goes_on(20, beats=False)
-    scene.turns.next([ONE])
-    assert not scene.turns.failed([ONE])
+    scene.batches.next([ONE])
+    assert not scene.batches.failed([ONE])
     scene.goes_on(0.1)
-    scene.turns.next([ONE])
-    assert not scene.turns.failed([ONE])
+    scene.batches.next([ONE])
+    assert not scene.batches.failed([ONE])
 
 
 def test_what_is_wanted_no_more_is_forgotten(scene: Scene) -> None:
     in_trouble(scene)
-    assert scene.turns.next([TWO]) == [TWO]
-    scene.turns.loaded([TWO])
-    assert scene.turns.next(ALL) == ALL
+    assert scene.batches.next([TWO]) == [TWO]
+    scene.batches.loaded([TWO])
+    assert scene.batches.next(ALL) == ALL
