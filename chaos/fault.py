@@ -3,12 +3,13 @@
 How to add one: a module in `chaos/faults/` that makes a `Fault`, and its name in `chaos/matrix.py`.
 `inject` is one fault from its begin to its end, mending included: it is given the `Arena` (workers,
 servers, load, a seeded die) and is awaited `Times` times with pauses in between, alone in a run of
-its own and, unless it says otherwise, together with all others in the mixed run. After each run the
-checker looks for violations of I1 to I8, which need no word here. What the class promises beside
-(`bars`) is held against what `inject` appended to `arena.measured`; what is plainly wrong goes into
-`arena.findings`. A fault of a server names it in `touches`, so that the mixed run breaks each by
-one fault at a time. A fault that needs more (a proxy, another main in the workers) brings it in
-`prepare`, whose variables every worker gets.
+its own and, unless it says otherwise, together with all others in the mixed run, where the pauses
+are such that all classes last equally long. After each run the checker looks for violations of I1
+to I8, which need no word here. What the class promises beside (`bars`) is held against what
+`inject` appended to `arena.measured`; what is plainly wrong goes into `arena.findings`. A fault of
+a server names it in `touches`, so that the mixed run breaks each by one fault at a time. A fault
+that needs more (a proxy, another main in the workers) brings it in `prepare`, whose variables every
+worker gets.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

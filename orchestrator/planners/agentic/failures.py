@@ -88,7 +88,7 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
     text = f"model {options.model!r}: {_explanation(error, options)}"
     wish = _wish(error)
     return ModelFailed(
-        _without(options.api_key, text),
+        text,
         retryable=_is_retryable(error),
         retry_after_seconds=wish,
         fault=_fault(error, has_retry_after=wish is not None),
@@ -98,15 +98,15 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
 
 def _explanation(error: Exception, options: ModelOptions) -> str:
     if _is_too_long(error):
-        return f"the conversation is longer than the model's context ({_detail(error)})"
+        return f"the conversation is longer than the model's context ({_detail(error, options)})"
     for kinds, text in _EXPLAINED:
         if isinstance(error, kinds):
             # What providers say about a refused key quotes parts of it.
             is_quoting = isinstance(error, _REFUSED_KEY)
-            return text if is_quoting else f"{text} ({_detail(error)})"
+            return text if is_quoting else f"{text} ({_detail(error, options)})"
     if isinstance(error, TimeoutError | ModelTimeoutError | APITimeoutError):
         return f"no answer within {options.timeout_seconds:g} seconds"
-    return f"{_what(error)} ({type(error).__name__}: {_detail(error)})"
+    return f"{_what(error)} ({type(error).__name__}: {_detail(error, options)})"
 
 
 def _is_too_long(error: Exception) -> bool:
@@ -128,13 +128,14 @@ def _what(error: Exception) -> str:
     return "its answer can't be read"
 
 
-def _detail(error: Exception) -> str:
+def _detail(error: Exception, options: ModelOptions) -> str:
     # The connection's own error says more than the client's "Connection error.".
     cause = error.__cause__ if _status(error) is None else None
     while cause is not None and cause.__cause__ is not None:
         cause = cause.__cause__
     text = str(error) if cause is None or not str(cause) else f"{error} {cause}"
-    line = " ".join(storable_text(text).split())
+    # The key goes before the end does: half of it would not be known again.
+    line = " ".join(storable_text(_without(options.api_key, text)).split())
     return line if len(line) <= _MAX_DETAIL else f"{line[:_MAX_DETAIL]}…"
 
 

@@ -13,3 +13,9 @@ def test_what_postgresql_would_refuse_is_not_in_a_models_error() -> None:
     assert "overloaded" in str(failed)
     assert "\x00" not in str(failed)
     str(failed).encode()
+
+
+def test_a_key_that_is_echoed_where_a_long_error_is_cut_is_blanked_before_the_cut() -> None:
+    failed = model_failed(OSError("x" * 395 + " sk-of-a-test"), options=OPTIONS)
+    assert "sk-" not in str(failed)
+    assert "…" in str(failed)
