@@ -47,6 +47,10 @@ def checked_url(text: str, *, query_allowed: bool) -> str:
         )
     if url.scheme not in {"http", "https"} or not _HOST.fullmatch(url.host):
         raise ValueError(f"expected an http:// or https:// URL with a host, got {text!r}")
+    try:
+        url.host.encode("idna")  # as the connection will
+    except UnicodeError as error:
+        raise ValueError(f"has a host that is no name ({error}), got {text!r}") from error
     if url.fragment or (url.query and not query_allowed):
         raise ValueError(f"must not have a {'fragment' if url.fragment else 'query'}, got {text!r}")
     return text.strip().rstrip("/")

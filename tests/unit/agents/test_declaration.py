@@ -98,6 +98,8 @@ def test_json_is_read_too(tmp_path: Path) -> None:
         ({"endpoint": "crm:8080"}, "endpoint: expected an http:// or https:// URL with a host"),
         ({"endpoint": "http://"}, "endpoint: expected an http:// or https:// URL with a host"),
         ({"endpoint": "http://a b"}, "endpoint: expected an http:// or https:// URL with a host"),
+        ({"endpoint": "http://crm..local"}, "endpoint: has a host that is no name ("),
+        ({"endpoint": f"http://{'c' * 64}"}, "endpoint: has a host that is no name ("),
         ({"endpoint": "http://crm:port"}, "endpoint: expected an http:// or https:// URL: "),
         ({"endpoint": 5}, "endpoint: expected an http:// or https:// URL"),
         ({"endpoint": "http://crm/?x=1"}, "endpoint: must not have a query"),
