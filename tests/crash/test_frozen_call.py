@@ -61,6 +61,10 @@ async def stored(office: Office) -> Stored:
     return Stored(task=await office.observer.row("long"), steps=await office.observer.rows(STEPS))
 
 
+async def is_struck_off(office: Office) -> bool:
+    return await office.observer.rows("SELECT FROM workers WHERE name = 'first'") == []
+
+
 async def results_written(worker: WorkerProcess) -> float:
     _, page = await worker.get("/metrics")
     found = [line for line in page.splitlines() if line.startswith(RESULTS_WRITTEN)]
@@ -68,7 +72,6 @@ async def results_written(worker: WorkerProcess) -> float:
 
 
 async def comes_back(worker: WorkerProcess) -> None:
-    """Whether the others have struck it off their list by then, or only have its tasks."""
     worker.thaw()
     await worker.will_say("tasks have newer owners")
     await until(worker.is_ready, what="readiness")
@@ -90,6 +93,9 @@ async def frozen(office: Office) -> Frozen:
     # stood still for that long may compare its tasks with PostgreSQL before it reads its answer.
     await office.worker("second").launch()
     await office.observer.completed("long", seconds=60)
+    # Struck off the list too, so that it has to begin anew: one that has only lost its tasks may
+    # compare them with PostgreSQL before it reads its answer.
+    await until(lambda: is_struck_off(office), what="the end of the frozen worker's name")
     return Frozen(office=office, first=first, begun=begun, ended=await stored(office))
 
 

@@ -33,11 +33,11 @@ def test_help_comes_at_once() -> None:
         orchestrator("--help")
         return time.perf_counter() - started
 
-    # Bare Python first: what is asserted is ours, not the machine's.
+    # Beside bare Python: what is asserted is ours, not the machine's.
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
     bare = time.perf_counter() - started
-    assert min(seconds() for _ in range(5)) < 0.6 + bare
+    assert min(seconds() for _ in range(5)) < 0.4 + 8 * bare
 
 
 @pytest.mark.parametrize("name", sorted(SUBCOMMANDS))
