@@ -1,25 +1,14 @@
 """Agents come and go while the service runs, and the model sees it at its next turn."""
 
-import asyncio
-import subprocess
-import sys
-
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import ok, running_agent
 from tests.fakes.llm import calls
-from tests.fakes.worker_process import clean_environment
+from tests.integration.cli.command import called
 
 
 async def command(office: Office, *arguments: str) -> str:
     """`orchestrator …` against the service's own database; what it says."""
-    run = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env={**clean_environment(), "DATABASE_URL": office.service.place.database_url},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    run = await called({"DATABASE_URL": office.service.place.database_url}, *arguments)
     assert run.returncode == 0, run.stderr
     return run.stdout + run.stderr
 

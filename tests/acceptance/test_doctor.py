@@ -10,8 +10,9 @@ from orchestrator.store.migrations import upgrade
 from orchestrator.store.revision import head
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import Behaviour
+from tests.fakes.forked_command import Done
 from tests.fixtures.servers import PostgresServer
-from tests.integration.cli.command import Done, called
+from tests.integration.cli.command import called
 
 OLDER = "0009"
 """The revision of an earlier release."""

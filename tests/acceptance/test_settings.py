@@ -1,14 +1,13 @@
 """A wrong setting is one clear line and exit code 2; no secret is ever printed."""
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.worker_process import clean_environment
+from tests.fakes.forked_command import Done
 from tests.fixtures.service import Service
+from tests.integration.cli.command import orchestrator
 
 CANARY = "canary-7f3a"
 GOOD = {
@@ -19,15 +18,8 @@ GOOD = {
 }
 
 
-def worker(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", "worker"],
-        env={**clean_environment(), **environ},
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        timeout=40,
-    )
+def worker(environ: dict[str, str]) -> Done:
+    return orchestrator("worker", environ=environ, cwd=Path(__file__).parent)
 
 
 def without(name: str) -> dict[str, str]:

@@ -4,15 +4,13 @@ import asyncio
 import json
 import os
 import pty
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
+from tests.fakes.forked_command import Done, run_forked
 
-Done = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parents[3]
 
 
 def orchestrator(
@@ -22,16 +20,9 @@ def orchestrator(
     stdin: str | None = None,
 ) -> Done:
     """The command, without any setting of the machine that runs the tests."""
-    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        env={**base, **(environ or {})},
-        cwd=cwd or ROOT / "tests",
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    base = {"PATH": os.environ["PATH"], "COLUMNS": "100"}
+    return run_forked(
+        arguments, environ={**base, **(environ or {})}, cwd=cwd or ROOT / "tests", stdin=stdin
     )
 
 
@@ -46,13 +37,11 @@ async def asked(environ: Mapping[str, str], *arguments: str, answer: str) -> Don
     os.write(ours, answer.encode())
     try:
         return await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "orchestrator", *arguments],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ},
-            stdin=theirs,
-            capture_output=True,
-            text=True,
-            timeout=60,
+            run_forked,
+            arguments,
+            environ={"PATH": os.environ["PATH"], **environ},
+            cwd=ROOT,
+            terminal=os.ttyname(theirs),
         )
     finally:
         os.close(ours)
