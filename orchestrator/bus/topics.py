@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -15,7 +16,8 @@ from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 LETTER_OVERHEAD_BYTES = 64 * 1024
 """By how much a dead letter may exceed the message in it."""
 VISIBLE_SECONDS = 15.0
-"""How long a new topic may take until it has leaders."""
+"""How long a new topic may take until it has leaders, from the first try to create it."""
+POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
@@ -92,18 +94,36 @@ async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
     """Creates these topics, ready for use; one that is there already is left as it is."""
     async with admin(options) as client:
         with kafka_errors("create topics"):
-            response = await client.create_topics([_new_topic(options, n) for n in names])
-            for name, code, *rest in response.topic_errors:
-                error = kafka.for_code(code)
-                if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
-                    raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
-            await _wait_for_leaders(client, names)
+            try:
+                async with asyncio.timeout(VISIBLE_SECONDS):
+                    await _create(client, [_new_topic(options, name) for name in names])
+                    await _wait_for_leaders(client, names)
+            except TimeoutError:
+                told = f"{', '.join(map(repr, names))} had no leaders within {VISIBLE_SECONDS:g} s"
+                raise TimeoutError(told) from None
+
+
+async def _create(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
+    for name, code, *rest in (await _answer_of_controller(client, topics)).topic_errors:
+        error = kafka.for_code(code)
+        if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
+            raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
+
+
+async def _answer_of_controller(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> Any:
+    while True:
+        try:
+            return await client.create_topics(topics)
+        except AttributeError as error:
+            # aiokafka's, where the brokers name no controller: they may just have come back.
+            if error.name != "nodeId":
+                raise
+            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _wait_for_leaders(client: AIOKafkaAdminClient, names: tuple[str, ...]) -> None:
-    async with asyncio.timeout(VISIBLE_SECONDS):
-        while not await _have_leaders(client, names):  # noqa: ASYNC110 - nobody tells us
-            await asyncio.sleep(0.05)
+    while not await _have_leaders(client, names):  # noqa: ASYNC110 - nobody tells us
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def _have_leaders(client: AIOKafkaAdminClient, names: tuple[str, ...]) -> bool:

@@ -3,14 +3,18 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import pytest_asyncio
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.admin import CreateTopicsResponse_v1
 
+from orchestrator.bus import topics
 from orchestrator.bus.connection import check
 from orchestrator.bus.options import BusOptions, Security, Topics
 from orchestrator.bus.producer import Publisher
-from orchestrator.bus.topics import cluster_id, ensure_topics, missing_topics
+from orchestrator.bus.topics import _create, cluster_id, ensure_topics, missing_topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 from orchestrator.local.kafka import LocalKafka
 from tests.fakes.bus import bus_options
@@ -42,6 +46,34 @@ async def test_a_topics_name_that_kafka_refuses_is_told(kafka: KafkaServer) -> N
         bootstrap_servers=kafka.bootstrap_servers, topics=Topics(tasks="no spaces please")
     )
     with pytest.raises(KafkaUnavailable, match="no spaces please"):
+        await ensure_topics(options)
+
+
+class Electing:
+    """An admin client of a cluster without a controller, for a while."""
+
+    def __init__(self, tries: int) -> None:
+        self.tries_left = tries
+
+    async def create_topics(self, topics: list[NewTopic]) -> CreateTopicsResponse_v1:
+        self.tries_left -= 1
+        if self.tries_left:
+            raise AttributeError("'NoneType' object has no attribute 'nodeId'", name="nodeId")
+        return CreateTopicsResponse_v1(topic_errors=[(topic.name, 0, None) for topic in topics])
+
+
+async def test_topics_are_created_when_brokers_that_came_back_have_a_controller() -> None:
+    client = Electing(tries=3)
+    await _create(cast(AIOKafkaAdminClient, client), [NewTopic("t", 1, 1)])
+    assert client.tries_left == 0
+
+
+async def test_topics_without_leaders_are_named(
+    kafka: KafkaServer, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "VISIBLE_SECONDS", 0.0)
+    options = bus_options(kafka.bootstrap_servers, topic_prefix)
+    with pytest.raises(KafkaUnavailable, match=f"'{topic_prefix}tasks', .* had no leaders within"):
         await ensure_topics(options)
 
 
