@@ -144,7 +144,7 @@ class App:
 
 
 async def _migrate(url: str) -> None:
-    from orchestrator.store.migrations import bring_up_to_date  # noqa: PLC0415 - costs 0.4 s
+    from orchestrator.store.migrations import bring_up_to_date  # noqa: PLC0415 - a sixth of a start
 
     await bring_up_to_date(url)
 

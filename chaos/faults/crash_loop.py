@@ -8,7 +8,7 @@ from chaos.fault import Bar, Fault, Times
 from chaos.kinds import POISON, task_message
 
 KILLS = "workers killed by one task"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 ROW = """
 SELECT t.status, t.claims, w.name AS owner FROM tasks t LEFT JOIN workers w ON w.id = t.owner

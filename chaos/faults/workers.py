@@ -15,6 +15,8 @@ SAME_NAME = "take-over under the same name, s"
 PATIENCE_SECONDS = 40.0
 JOINER = "joiner"
 BUSY_SECONDS = 15.0
+WORKS_SECONDS = 1.0
+"""At most, between the first sight of a worker's work and its death."""
 
 OWNED = """
 SELECT t.id, t.epoch FROM tasks t JOIN workers w ON w.id = t.owner
@@ -34,9 +36,13 @@ async def kill(arena: Arena) -> None:
     """Half of them come back under their own name, the others under a new one.
 
     Each dead member holds the consumer group up for a session, so that after a few kills nothing is
-    read any more; who kills only what works has to wait now and then.
+    read any more; who kills only what works has to wait now and then. Not for the first moment in
+    which it works again: then all that waited begins at once, which no death elsewhere waits for.
     """
     worker = await _busy(arena)
+    await asyncio.sleep(arena.dice.uniform(0, WORKS_SECONDS))
+    if worker not in arena.fleet.healthy():
+        raise NothingToBreak  # another fault met it meanwhile
     await arena.fleet.kill(worker)
     is_same = arena.dice.random() < 0.5
     await arena.fleet.launch(worker.name if is_same else arena.fleet.new_name(worker.name))
@@ -146,7 +152,7 @@ DEFAULT_LEASE = {"ORCHESTRATOR_LEASE_SECONDS": "", "KAFKA_SESSION_TIMEOUT_SECOND
 
 KILLED = Fault(
     name="worker-killed",
-    injected="SIGKILL of a random worker; half come back under their name",
+    injected="SIGKILL of a random worker that is at work; half come back under their name",
     inject=kill,
     times=Times(alone=100, mixed=200, short=4),
     pause_seconds=(1.2, 2.4),

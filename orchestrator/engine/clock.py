@@ -20,8 +20,15 @@ class Clock:
     operator's or a time service's hand, moves no deadline and no retry.
     """
 
-    def __init__(self, *, seconds: Callable[[], float] = boot_seconds) -> None:
+    def __init__(
+        self,
+        *,
+        seconds: Callable[[], float] = boot_seconds,
+        cpu_seconds: Callable[[], float] = time.process_time,
+    ) -> None:
         self.seconds = seconds
+        self.cpu_seconds = cpu_seconds
+        """What this process used of the processor."""
         self._set_to: datetime | None = None
         self._set_at = 0.0
 

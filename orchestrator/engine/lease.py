@@ -5,6 +5,7 @@ could not prove its life for a while sends nothing any more, before its tasks ca
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,8 +15,18 @@ from orchestrator.engine.clock import boot_seconds
 class Lease:
     """Renewed by the heartbeat loop alone; runners ask it before each call."""
 
-    def __init__(self, fence: timedelta, *, seconds: Callable[[], float] = boot_seconds) -> None:
+    def __init__(
+        self,
+        fence: timedelta,
+        *,
+        seconds: Callable[[], float] = boot_seconds,
+        cpu_seconds: Callable[[], float] = time.process_time,
+    ) -> None:
         self.seconds = seconds
+        """The clock by which it counts."""
+        self._cpu_seconds = cpu_seconds
+        self._renewed_at = (seconds(), cpu_seconds())
+        """By both clocks."""
         self._fence_seconds = fence.total_seconds()
         self._proven_at = float("-inf")
         self._regained_at = float("-inf")
@@ -26,11 +37,21 @@ class Lease:
         if self._proven_at > float("-inf") and not self.is_held():
             self._regained_at = self.seconds()
         self._proven_at = max(self._proven_at, sent_at)
+        self._renewed_at = (self.seconds(), self._cpu_seconds())
         self._renewed.set()
 
     def drop(self) -> None:
         """Others have taken over."""
         self._proven_at = float("-inf")
+
+    def stood_still(self) -> bool:
+        """Whether the silence until now, a fence at least, was not this process's own doing.
+
+        It was frozen, or without PostgreSQL; a task that keeps the processor busy would be seen.
+        """
+        seconds, cpu = self._renewed_at
+        silence = self.seconds() - seconds
+        return silence >= self._fence_seconds and self._cpu_seconds() - cpu < silence / 3
 
     @property
     def age_seconds(self) -> float:

@@ -67,10 +67,15 @@ class Running:
         give_back: GiveBack,
         capacity: Capacity,
         freed: Callable[[], None],
+        missed: Callable[[Iterable[Claimed]], None],
     ) -> None:
-        """`freed` is called when a task was let go: there is room for another."""
+        """`freed` is called when a task was let go: there is room for another.
+
+        `missed` is called with claims that others took over before they were loaded here.
+        """
         self._tools = tools
         self._freed = freed
+        self._missed = missed
         self._load = load
         self._give_back = give_back
         self._capacity = capacity
@@ -197,13 +202,24 @@ class Running:
                 log.error("task can't be run by this release", error=str(task.error))
                 if not await self._return(task.claimed, delay=GIVE_BACK_DELAY * task.claims):
                     self._unsettled.add(task.claimed)
+                key, epoch = task.claimed.key, task.claimed.epoch
+                self._forget_starting(key, self._loading.pop(key, epoch))
                 continue
             self._start_one(group, task)
-        for key, epoch in self._loading.items():
-            self._forget_starting(key, epoch)
+        self._forget_missed()
         metrics.TASKS_RUNNING.set(len(self._runners))
         if waited and not self._deferred:
             self._freed()
+
+    def _forget_missed(self) -> None:
+        missed = [
+            Claimed(key=key, epoch=epoch)
+            for key, epoch in self._loading.items()
+            if self._starting.get(key) == epoch
+        ]
+        for task in missed:
+            self._forget_starting(task.key, task.epoch)
+        self._missed(missed)
 
     def _forget_starting(self, key: TaskKey, epoch: Epoch) -> None:
         if self._starting.get(key) == epoch:

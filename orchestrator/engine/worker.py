@@ -69,8 +69,12 @@ class Worker:
         self._options = options
         self._clock = outside.clock
         self._left_ready = outside.left_ready
-        self.lease = Lease(options.fence, seconds=self._clock.seconds)
+        self.lease = Lease(
+            options.fence, seconds=self._clock.seconds, cpu_seconds=self._clock.cpu_seconds
+        )
         self._is_draining = False
+        self._outlived: set[Claimed] = set()
+        """Claims that others took over without this worker having died."""
         self._claimer = Claimer(
             store,
             options,
@@ -90,6 +94,7 @@ class Worker:
             give_back=self._give_back,
             capacity=Capacity(tasks=options.concurrency, bytes=options.max_loaded_bytes),
             freed=self._claimer.freed,
+            missed=self._outlived.update,
         )
         self._attention = Attention(
             look=self._urgent,
@@ -157,6 +162,7 @@ class Worker:
         """Runs what ingest claimed."""
         if ingested.claimed:
             metrics.CLAIMS.labels("ingest").inc(len(ingested.claimed))
+            self._claimer.ingested()
             self._running.start(ingested.claimed)
         if ingested.woken:
             self.attend()
@@ -236,10 +242,15 @@ class Worker:
         if lost:
             log.warning("tasks have newer owners", tasks=len(lost))
             self._running.drop(lost)
+            if self.lease.stood_still():
+                self._outlived |= lost
         self._running.start(owned - self._running.tasks())
         if left := owned & unsettled:
             await self._store.release(self.id, list(left), delay=timedelta())
         self._running.settle(unsettled)
+        if told := frozenset(self._outlived):
+            await self._store.outlived(list(told))
+            self._outlived -= told
 
     async def _come_back(self) -> None:
         """After a silence: nothing was claimed for as long."""

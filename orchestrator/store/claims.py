@@ -134,11 +134,12 @@ WHERE t.status = 'running' AND t.owner = $1
 
 # It keeps its place: whoever waited longer than others does not begin to wait anew. But a task of
 # which two workers died without a step waits for 1, 3 and 9 s: where one worker after the other
-# dies of something else, its trials must not all fall into those seconds.
+# dies of something else, its trials must not all fall into those seconds. And for 27 s before it is
+# set aside: a worker that only stood still may come back and say so.
 ORPHANED = """
 UPDATE tasks t SET epoch = epoch + 1, owner = NULL, updated_at = now(),
     status = CASE WHEN claims < 2 THEN 'ready' ELSE 'waiting' END,
-    reason = CASE WHEN claims >= 2 THEN 'another try, after workers that died with it' END,
+    reason = CASE WHEN claims >= 2 THEN 'a pause, after workers that died with it' END,
     run_at = CASE WHEN claims < 2 THEN least(run_at, now())
                   ELSE now() + interval '1 s' * 3 ^ least(claims - 2, 4) END
 """
@@ -175,6 +176,19 @@ UPDATE tasks t SET epoch = epoch + 1, owner = NULL,
     claims = CASE WHEN $4 IS NULL THEN greatest(claims - 1, 0) ELSE claims END
 FROM mine m WHERE t.id = m.id
 RETURNING t.id
+"""
+
+# A claim counts as a death until its worker says that it lives. A later owner may have made a step
+# since, so this claim need not be among those that count any more; then the task has one try more.
+# Nobody waits for a locked row: a worker that comes back has no lease before this is done.
+OUTLIVED = """
+WITH survived AS MATERIALIZED (
+    SELECT t.id FROM tasks t
+    JOIN unnest($1::bigint[], $2::bigint[]) AS r(id, epoch) ON r.id = t.id AND r.epoch < t.epoch
+    WHERE t.status IN ('ready', 'waiting', 'running') AND t.claims > 0
+    ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE tasks t SET claims = claims - 1 FROM survived s WHERE t.id = s.id RETURNING t.id
 """
 
 OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
@@ -348,6 +362,15 @@ async def release(
     """
     keys, epochs = [t.key for t in tasks], [t.epoch for t in tasks]
     return len(await database.fetch(RELEASE, worker, keys, epochs, delay))
+
+
+async def outlived(database: Database, tasks: Sequence[Claimed]) -> int:
+    """Takes these claims out of the count: others have the tasks, but no worker died of them.
+
+    Answers how many tasks had claims that count.
+    """
+    keys, epochs = [t.key for t in tasks], [t.epoch for t in tasks]
+    return len(await database.fetch(OUTLIVED, keys, epochs))
 
 
 async def owned(database: Database, worker: WorkerId) -> list[Claimed]:

@@ -61,6 +61,9 @@ class PostgresStore:
     ) -> int:
         return await claims.release(self._database, worker, tasks, delay=delay)
 
+    async def outlived(self, tasks: Sequence[Claimed]) -> int:
+        return await claims.outlived(self._database, tasks)
+
     async def owned(self, worker: WorkerId) -> list[Claimed]:
         return await claims.owned(self._database, worker)
 

@@ -9,7 +9,7 @@ QUARANTINE = """
 WITH looping AS MATERIALIZED (
     -- In the words of an index of its own: this is looked for every few seconds.
     SELECT id, seq FROM tasks
-    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $1
+    WHERE status IN ('ready', 'waiting') AND claims > 0 AND claims >= $1 AND run_at <= now()
     ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)

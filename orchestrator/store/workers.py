@@ -6,7 +6,7 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.store.claims import ORPHANED
 from orchestrator.store.database import Database
 
-# The tasks that an earlier life under the same name held are runnable at once: nobody has to wait
+# The tasks that an earlier life under the same name held are orphans at once: nobody has to wait
 # for the lease to end.
 REGISTER = """
 WITH gone AS (

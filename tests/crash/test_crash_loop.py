@@ -20,10 +20,10 @@ async def set_aside(office: Office) -> Office:
         # Under one name: what the last one left is runnable at once, not when its lease is over.
         worker = office.worker("same")
         await worker.launch()
-        await office.llm.wait_for_prompts(death + 1, task_id="loop")
+        await office.llm.wait_for_prompts(death + 1, task_id="loop", seconds=60)
         await worker.kill()
     await office.worker("same").launch()
-    await office.observer.reached("loop", "quarantined")
+    await office.observer.reached("loop", "quarantined", seconds=90)
     return office
 
 

@@ -6,6 +6,7 @@ import pytest_asyncio
 
 from tests.crash.conftest import FIELDS, WORDS, Office
 from tests.fakes.bus import until
+from tests.fakes.llm import HANG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ async def comeback(shared_office: Office) -> Comeback:
     first.freeze()
     await office.worker("second").start()
     await office.observer.completed(*tasks, seconds=60)
+    await office.service.given_up("first")
     before = await seen(office)
     first.thaw()
     await first.will_say("worker was given up by the others, it begins anew")
@@ -72,6 +74,33 @@ async def test_a_frozen_worker_that_comes_back_works_again(comeback: Comeback) -
     await office.observer.task("next", "Register the customer ACME", "customer_id")
 
     await office.check(*comeback.tasks, "next")
+
+
+FREEZES = 5
+"""As many claims without a step as a task is given."""
+OWNER = "SELECT w.name FROM tasks t JOIN workers w ON w.id = t.owner WHERE t.task_id = 'unlucky'"
+CLAIMS = "SELECT claims FROM tasks WHERE task_id = 'unlucky'"
+
+
+async def test_a_task_whose_workers_were_only_frozen_is_not_set_aside(office: Office) -> None:
+    """Who comes back takes its claim out of the count."""
+    office.llm.will("unlucky", *[HANG] * FREEZES)
+    workers = {name: await office.worker(name).start() for name in ("one", "two")}
+    await office.observer.task("unlucky", WORDS, *FIELDS)
+    for freeze in range(1, FREEZES + 1):
+        await office.llm.wait_for_prompts(freeze, task_id="unlucky")
+        (owner,) = await office.observer.rows(OWNER)
+        workers[owner["name"]].freeze()
+        await office.llm.wait_for_prompts(freeze + 1, task_id="unlucky")
+        workers[owner["name"]].thaw()
+
+        async def is_forgotten() -> bool:
+            (row,) = await office.observer.rows(CLAIMS)
+            return bool(row["claims"] <= 1)
+
+        await until(is_forgotten, what=f"freeze {freeze} that does not count")
+
+    await office.check("unlucky")
 
 
 async def test_a_worker_whose_name_another_took_while_it_was_frozen_ends(office: Office) -> None:

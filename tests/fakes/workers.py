@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.agents.agent import Caller
@@ -275,3 +275,8 @@ async def context_of(database: Database, task_id: str) -> JsonObject:
     assert row is not None
     context: JsonObject = row["c"]
     return context
+
+
+def soon() -> datetime:
+    """A deadline that leaves time to make a call before it."""
+    return datetime.now(UTC) + timedelta(seconds=2.5)

@@ -19,7 +19,7 @@ from orchestrator.domain.task import Task, TaskStatus
 from orchestrator.store.claims import Loaded
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Rest, Written
-from tests.model.tables import INFINITY, RUNNABLE, InboxRow, Tables, TaskRow, Told, WorkerRow
+from tests.model.tables import BEGUN, INFINITY, InboxRow, Tables, TaskRow, Told, WorkerRow
 
 
 class ModelStore:
@@ -114,6 +114,17 @@ class ModelStore:
             row.claims = max(row.claims - 1, 0) if delay is None else row.claims
             given_back += 1
         return given_back
+
+    def outlived(self, tasks: Sequence[Claimed]) -> int:
+        rows = [(self.tables.tasks.get(task.key), task.epoch) for task in tasks]
+        counted = [
+            row
+            for row, epoch in rows
+            if row is not None and row.epoch > epoch and row.claims and row.status in BEGUN
+        ]
+        for row in counted:
+            row.claims -= 1
+        return len(counted)
 
     # The journal
 
@@ -210,10 +221,11 @@ class ModelStore:
         return [worker.name for worker in dead]
 
     def quarantine(self, *, max_claims: int, dead_letters: str) -> int:
+        now = self.now()
         looping = [
             row
             for row in self.tables.tasks.values()
-            if row.status in RUNNABLE and row.claims > 0 and row.claims >= max_claims
+            if row.is_runnable(now) and row.claims > 0 and row.claims >= max_claims
         ]
         for row in looping:
             row.seq = Seq(row.seq + 1)

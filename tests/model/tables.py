@@ -12,6 +12,7 @@ from orchestrator.store.ingest import NewEvent, NewTask
 
 INFINITY = datetime.max.replace(tzinfo=UTC)
 RUNNABLE = (TaskStatus.READY, TaskStatus.WAITING)
+BEGUN = (*RUNNABLE, TaskStatus.RUNNING)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class TaskRow:
         if self.claims >= 2:
             self.status = TaskStatus.WAITING
             self.run_at = now + timedelta(seconds=3 ** min(self.claims - 2, 4))
-            self.reason = "another try, after workers that died with it"
+            self.reason = "a pause, after workers that died with it"
 
     def delayed(self, run_at: datetime) -> None:
         self.status, self.run_at = TaskStatus.WAITING, run_at

@@ -87,7 +87,7 @@ class Member:
             agents=agents,
             journaled=lambda: None,
             left_ready=lambda: None,
-            clock=Clock(seconds=process.time),
+            clock=Clock(seconds=process.time, cpu_seconds=lambda: 0.0),
         )
         options = replace(scene.options, worker_name=self.name)
         held.append(Worker(self.store, options, outside))

@@ -90,6 +90,13 @@ class SimulatedStore:
             lambda: self._model.release(worker, tasks, delay=delay),
         )
 
+    async def outlived(self, tasks: Sequence[Claimed]) -> int:
+        return await self._world.ask(
+            self._process,
+            f"outlived {[(t.key, t.epoch) for t in tasks]}",
+            lambda: self._model.outlived(tasks),
+        )
+
     async def owned(self, worker: WorkerId) -> list[Claimed]:
         return await self._world.ask(self._process, "owned", lambda: self._model.owned(worker))
 

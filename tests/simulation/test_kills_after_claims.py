@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-import pytest
-
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.store.claims import Loaded
 from orchestrator.store.ingest import Advance, Batch, Claimed
@@ -85,7 +83,6 @@ class Repeated(Simulation):
             self.world.intake.ingest(batch, taker)
 
 
-@pytest.mark.timeout(300)
 def test_10000_kills_between_claim_and_start_leak_no_slot_and_the_queue_drains() -> None:
     plan = Plan(seed=1, tasks=TASKS, workers=1, climate=replace(CALM, seconds=2.0))
     simulation = Repeated(replace(plan, store=KillsAfterClaims))

@@ -10,14 +10,7 @@ from tests.fakes.workers import Feed
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(
-        DatabaseOptions(
-            url=database_url,
-            pool_size=4,
-            connect_timeout_seconds=2.0,
-            statement_timeout_seconds=3.0,
-        )
-    )
+    database = Database(DatabaseOptions(url=database_url, pool_size=4))
     await database.open()
     yield database
     await database.close()

@@ -2,14 +2,17 @@
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
+from orchestrator.domain.decision import Decision
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.store.claims import OWNED
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, Stalling, all_reach, running_worker
+from tests.fakes.workers import Feed, Stalling, all_reach, running_worker, task_row
 
 
 async def test_a_task_that_ends_while_its_worker_looks_is_not_taken_for_lost(
@@ -33,3 +36,38 @@ async def test_a_task_that_ends_while_its_worker_looks_is_not_taken_for_lost(
     events = [line["event"] for line in lines]
     assert "task ended" in events
     assert "tasks have newer owners" not in events
+
+
+@pytest.mark.parametrize("is_begun", [True, False], ids=["begun", "not-even-loaded"])
+async def test_claims_of_a_worker_that_stood_still_do_not_count(
+    database: Database, feed: Feed, *, is_begun: bool
+) -> None:
+    """Else five freezes would set a task aside, as five deaths do."""
+    stuck, may_decide = Stalling(database), asyncio.Event()
+
+    async def thinks(_: Snapshot) -> Decision:
+        await may_decide.wait()
+        return complete()
+
+    planner = ScriptedPlanner(thinks)
+    await stuck.open()
+    async with (
+        running_worker(stuck, planner=planner, caller=ScriptedCaller()) as frozen,
+        running_worker(
+            database, planner=planner, caller=ScriptedCaller(), worker_name="other"
+        ) as other,
+    ):
+        await feed.task("t", to=frozen)
+        await until(lambda: bool(planner.asks) is is_begun)
+        stuck.stall()
+        await until(lambda: other.running == 1)
+        assert (await task_row(database, "t"))["claims"] == 2
+        stuck.go_on()
+
+        async def is_one() -> bool:
+            return bool((await task_row(database, "t"))["claims"] == 1)
+
+        await until(is_one, what="a claim that does not count")
+        assert (await task_row(database, "t"))["owner"] == other.id
+        may_decide.set()
+    await stuck.close()

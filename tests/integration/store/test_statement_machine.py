@@ -179,6 +179,13 @@ class Statements(RuleBasedStateMachine):
             given_back = self.both.do(claims.release(self.database, real, [held.real], delay=delay))
             assert given_back == self.both.model.release(model, [held.model], delay=delay)
 
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def outlived(self, data: st.DataObject) -> None:
+        _, held = data.draw(st.sampled_from(self.held))
+        counted = self.both.do(claims.outlived(self.database, [held.real]))
+        assert counted == self.both.model.outlived([held.model])
+
     # The journal
 
     @precondition(lambda self: self.held)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -126,7 +127,7 @@ async def test_a_task_whose_workers_died_waits_longer_each_time(
     left = await database.fetch_one(LEFT)
     assert left is not None
     assert (left["status"], left["seconds"]) == ("waiting", pytest.approx(pause, abs=0.9))
-    assert left["reason"] == "another try, after workers that died with it"
+    assert left["reason"] == "a pause, after workers that died with it"
     next_timer = await claims.wake_due(database)
     assert next_timer is not None
     assert next_timer.total_seconds() == pytest.approx(pause, abs=0.9)
@@ -138,3 +139,58 @@ async def test_a_task_of_which_one_worker_died_goes_on_at_once(database: Databas
     me = await workers.register(database, "dies")
 
     assert len(await claims.claim(database, me, limit=9, shared_claims=SHARED, weights={})) == 1
+
+
+async def test_a_task_is_set_aside_when_its_pause_is_over(database: Database) -> None:
+    """Until then a worker that only stood still may come back."""
+    await database.fetch(DIED, await workers.register(database, "dies"), MOST)
+    await workers.register(database, "dies")
+
+    assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 0
+    await database.fetch("UPDATE tasks SET run_at = now() WHERE claims = $1", MOST)
+    assert await upkeep.quarantine(database, max_claims=MOST, dead_letters="dead") == 1
+
+
+async def claims_of_first(database: Database) -> int:
+    row = await database.fetch_one("SELECT claims FROM tasks ORDER BY id LIMIT 1")
+    assert row is not None
+    return int(row["claims"])
+
+
+@pytest.mark.parametrize("status", ["ready", "waiting", "running"])
+async def test_a_claim_that_its_worker_outlived_does_not_count(
+    database: Database, status: str
+) -> None:
+    (mine,) = await suspect(database, FIRST)
+    await database.fetch("UPDATE tasks SET epoch = epoch + 1, status = $1", status)
+
+    assert await claims.outlived(database, [mine]) == 1
+    assert await claims_of_first(database) == SHARED
+
+
+async def test_a_claim_counts_while_its_worker_has_the_task(database: Database) -> None:
+    (mine,) = await suspect(database, FIRST)
+
+    assert await claims.outlived(database, [mine]) == 0
+    assert await claims_of_first(database) == SHARED + 1
+
+
+async def test_a_task_that_is_over_forgets_no_claim(database: Database) -> None:
+    (mine,) = await suspect(database, FIRST)
+    await database.fetch("UPDATE tasks SET epoch = epoch + 1, status = 'quarantined'")
+
+    assert await claims.outlived(database, [mine]) == 0
+
+
+async def test_a_worker_that_comes_back_waits_for_no_lock(
+    database: Database, database_url: str
+) -> None:
+    """It has no lease until its claims are told: one open transaction must not keep it out."""
+    (mine,) = await suspect(database, FIRST)
+    await database.fetch("UPDATE tasks SET epoch = epoch + 1, status = 'ready', owner = NULL")
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM tasks FOR UPDATE")
+        assert await claims.outlived(database, [mine]) == 0
+    await connection.close()
+    assert await claims.outlived(database, [mine]) == 1

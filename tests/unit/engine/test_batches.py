@@ -49,11 +49,7 @@ def test_while_postgresql_is_away_all_are_asked_for_together(scene: Scene) -> No
 
 
 def test_after_a_heartbeat_between_two_failures_each_is_loaded_alone(scene: Scene) -> None:
-    scene.fails()
-    scene.goes_on(2)
-    scene.goes_on(0.1, beats=False)
-    scene.fails()
-
+    in_trouble(scene)
     assert [scene.batches.next(ALL) for _ in range(2)] == [[ONE], [ONE]]
     scene.batches.loaded([ONE])
     assert scene.batches.next([TWO, THREE]) == [TWO]
@@ -67,7 +63,7 @@ def in_trouble(scene: Scene) -> None:
     scene.fails()
 
 
-def test_those_in_trouble_and_newcomers_take_batches(scene: Scene) -> None:
+def test_those_in_trouble_and_newcomers_take_turns(scene: Scene) -> None:
     in_trouble(scene)
     newcomer = TaskKey(4)
     assert [scene.batches.next([*ALL, newcomer]) for _ in range(4)] == [

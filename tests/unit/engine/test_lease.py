@@ -117,3 +117,26 @@ def test_a_lease_that_was_regained_is_steady_again_only_after_a_while(
     lease.renew(126.0)
     hand.seconds = 130.0
     assert lease.is_steady(timedelta(seconds=10))
+
+
+@pytest.mark.parametrize(
+    ("silence", "cpu", "stood_still"),
+    [
+        pytest.param(20.0, 1.5, True, id="frozen"),
+        pytest.param(20.0, 15.0, False, id="a-task-kept-the-processor-busy"),
+        pytest.param(6.0, 0.1, False, id="not-silent-for-a-fence"),
+    ],
+)
+def test_a_worker_stood_still_where_it_was_silent_and_did_not_compute(
+    hand: Hand, silence: float, cpu: float, *, stood_still: bool
+) -> None:
+    processor = Hand(5.0)
+    lease = Lease(timedelta(seconds=7), seconds=hand, cpu_seconds=processor)
+    hand.seconds += 50
+    lease.renew(hand.seconds)
+    hand.seconds += silence
+    processor.seconds += cpu
+    lease.drop()
+    assert lease.stood_still() is stood_still
+    lease.renew(hand.seconds)
+    assert not lease.stood_still()

@@ -45,6 +45,7 @@ class FakeStore:
         self.returned: list[tuple[Claimed, timedelta | None]] = []
         self.is_away = False
         self.rests: list[TaskStatus] = []
+        self.missed: set[Claimed] = set()
 
     async def load(
         self, keys: Sequence[TaskKey], max_bytes: int
@@ -100,6 +101,7 @@ async def running(store: FakeStore, planner: ScriptedPlanner) -> AsyncIterator[R
         give_back=store.give_back,
         capacity=Capacity(tasks=5),
         freed=lambda: None,
+        missed=store.missed.update,
     )
     loops = [asyncio.create_task(journal.run()), asyncio.create_task(tasks.run())]
     try:
@@ -309,3 +311,24 @@ async def test_a_journal_that_cannot_be_read_is_given_back() -> None:
         tasks.start([MINE])
         await until(lambda: len(tasks) == 0)
     assert store.returned == [(MINE, timedelta(seconds=1))]
+
+
+async def test_a_claim_that_others_took_over_before_it_was_loaded_is_told() -> None:
+    """Its worker did not die of it: it never began."""
+    store = FakeStore()
+    store.answer = None
+    async with running(store, ScriptedPlanner()) as tasks:
+        tasks.start([MINE])
+        await until(lambda: len(tasks) == 0)
+    assert store.missed == {MINE}
+
+
+async def test_what_is_begun_or_given_back_was_not_missed() -> None:
+    store = FakeStore()
+    async with running(store, ScriptedPlanner(complete())) as tasks:
+        tasks.start([MINE])
+        await until(lambda: len(tasks) == 0)
+        store.answer = Unreadable(claimed=OTHER, claims=1, error=UnreadableJournal("odd"))
+        tasks.start([OTHER])
+        await until(lambda: len(tasks) == 0)
+    assert (store.missed, len(store.returned)) == (set(), 1)

@@ -35,7 +35,7 @@ def test_the_newest_file_is_the_head_that_alembic_sees() -> None:
 
 
 def test_a_worker_starts_without_alembic_and_sqlalchemy() -> None:
-    """They are a quarter of what it would import."""
+    """They are a sixth of what it would import."""
     loaded = "import orchestrator.cli.worker, sys; print(*sys.modules)"
     answer = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
