@@ -11,7 +11,7 @@ REGISTER = "Register the customer ACME"
 CUSTOMER = {"customer_id": "C-1"}
 HELD = Behaviour(kind="held", body=ok(CUSTOMER).body)
 KEY = "t/2/1"
-SECONDS = 5.0
+SECONDS = 15.0
 """From the end of the command on: the worker is told, and looks."""
 
 UNTIL_CANCELLED = """

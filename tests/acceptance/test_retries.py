@@ -33,7 +33,7 @@ async def test_a_call_that_may_succeed_later_is_made_again_under_the_same_key(
 
 
 async def test_while_a_call_waits_for_its_next_try_nobody_owns_the_task(office: Office) -> None:
-    office.crm.will(status(429, Retry_After="2"))
+    office.crm.will(status(429, Retry_After="5"))
 
     await office.observer.task("parked", REGISTER, "customer_id")
 

@@ -1,5 +1,6 @@
 """How a worker ends: gently at the first signal, at once at the second; nothing is sent again."""
 
+import asyncio
 import signal
 import time
 
@@ -18,8 +19,7 @@ async def test_sigterm_drains_and_exits_0_and_nothing_is_sent_again(service: Ser
     crm = await service.agent("crm", needs=["name"], adds=CUSTOMER, default=slow)
     worker = await service.worker("a", concurrency=10).start()
     tasks = [f"t{number}" for number in range(40)]
-    for task_id in tasks:
-        await service.observer.task(task_id, REGISTER, "customer_id")
+    await asyncio.gather(*(service.observer.task(t, REGISTER, "customer_id") for t in tasks))
     await crm.wait_for_sends(5)
 
     assert await worker.stop() == 0

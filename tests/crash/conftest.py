@@ -126,6 +126,11 @@ async def furnished(service: Service) -> Office:
     )
 
 
+def held(output: dict[str, str]) -> Behaviour:
+    """The effect is done at once, the answer comes to nobody but who asks again."""
+    return Behaviour(kind="held", body=ok(output).body)
+
+
 def slow(output: dict[str, str], *, seconds: float = DELAY_SECONDS) -> Behaviour:
     """The effect is done at once, the answer comes later."""
     return Behaviour(body=ok(output).body, delay_seconds=seconds)

@@ -1,7 +1,5 @@
 """Many tasks, two workers, both of them broken in the middle: nobody can tell from the outcome."""
 
-import pytest
-
 from tests.crash.conftest import FIELDS, WORDS
 from tests.fakes.agent_process import AgentProcess
 from tests.fakes.bus import until
@@ -24,11 +22,6 @@ async def many(service: Service, count: int) -> None:
     await until(enough, seconds=60, what=f"{count} completed tasks")
 
 
-async def given_up(service: Service, name: str) -> bool:
-    return not await service.observer.rows("SELECT id FROM workers WHERE name = $1", name)
-
-
-@pytest.mark.timeout(180)
 async def test_500_tasks_over_6_partitions_survive_a_killed_and_a_frozen_worker(
     service: Service,
 ) -> None:
@@ -47,7 +40,7 @@ async def test_500_tasks_over_6_partitions_survive_a_killed_and_a_frozen_worker(
     await service.worker("third", **SHORT).launch()
     await many(service, 220)
     second.freeze()
-    await until(lambda: given_up(service, "second"), what="the frozen worker given up")
+    await service.given_up("second")
     second.thaw()
 
     await check(service, agents)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest_asyncio
 
-from tests.crash.conftest import Office, slow
+from tests.crash.conftest import Office, held
 from tests.fakes.agent import FakeAgent, ok
 
 WORDS = "Do it for the customer ACME"
@@ -32,7 +32,7 @@ async def once(office: Office, name: str) -> FakeAgent:
         effects="at_most_once",
         status_url=f"{agent.url}/status/{{key}}",
     )
-    agent.will(slow(adds, seconds=5))
+    agent.will(held(adds))
     return agent
 
 

@@ -18,7 +18,7 @@ from orchestrator.local.kafka import LocalKafka
 from tests.fixtures.servers import KafkaServer, PostgresServer
 
 SIZE = Size(workers=2, per_second=8.0, is_short=True)
-SLACK = 2.0
+SLACK = 4.0
 """What is measured in seconds may take so many times as long beside other tests."""
 
 
@@ -46,7 +46,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         print(f"--- {log.name}\n" + "\n".join(log.read_text().splitlines()[-15:]))  # noqa: T201
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
 async def test_nothing_is_lost_and_nothing_done_twice(
     fault: Fault, servers: Servers, folder: Path

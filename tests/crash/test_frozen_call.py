@@ -12,8 +12,7 @@ from typing import Any
 import asyncpg
 import pytest_asyncio
 
-from tests.crash.conftest import FIELDS, WORDS, Office
-from tests.fakes.agent import Behaviour, ok
+from tests.crash.conftest import FIELDS, WORDS, Office, held
 from tests.fakes.bus import until
 from tests.fakes.worker_process import WorkerProcess
 
@@ -74,10 +73,12 @@ async def results_written(worker: WorkerProcess) -> float:
 async def no_heartbeats(office: Office) -> AsyncIterator[None]:
     """A worker that thaws reads its answer, or hears first that its tasks have other owners."""
     connection = await asyncpg.connect(office.service.place.database_url)
-    async with connection.transaction():
-        await connection.execute("LOCK TABLE workers IN EXCLUSIVE MODE")
-        yield
-    await connection.close()
+    try:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE workers IN EXCLUSIVE MODE")
+            yield
+    finally:
+        await connection.close()
 
 
 async def comes_back(worker: WorkerProcess) -> None:
@@ -91,7 +92,7 @@ async def frozen(office: Office) -> Frozen:
     crm = office.crm
     limits = {"timeout_seconds": CALL_SECONDS}
     office.service.declare("crm", crm.url, needs=["name"], adds=list(CUSTOMER), limits=limits)
-    crm.will(Behaviour(kind="held", body=ok(CUSTOMER).body))
+    crm.will(held(CUSTOMER))
     crm.repeats_at_once = True
     first = await office.worker("first").start()
     await office.observer.task("long", WORDS, *FIELDS)

@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest_asyncio
 
-from tests.crash.conftest import FIELDS, WORDS, Office, slow
+from tests.crash.conftest import FIELDS, WORDS, Office, held
 from tests.fakes.bus import until
 from tests.fakes.invariants import check_positions
 from tests.fakes.llm import HANG, calls
 
-LONG_SECONDS = 3.0
 SESSION_SECONDS = 14.0
 CUSTOMER, ACCOUNT = {"customer_id": "C-1"}, {"account_number": "A-1"}
 BOTH = calls(("agent_crm", {"name": "ACME"}), ("agent_accounts", CUSTOMER))
@@ -31,13 +30,14 @@ async def recovered(shared_office: Office) -> Office:
     run side by side had its result in the journal.
     """
     office = shared_office
+    office.crm.repeats_at_once = office.accounts.repeats_at_once = True
     office.llm.will("asked", HANG)
     office.llm.will("half", BOTH)
-    office.accounts.will(slow(ACCOUNT, seconds=LONG_SECONDS))
+    office.accounts.will(held(ACCOUNT))
     first = await office.worker("first").start()
     await office.observer.task("half", WORDS, *FIELDS)
     await until(has_journaled(office, "half", "result"), what="the first result")
-    office.crm.will(slow(CUSTOMER, seconds=LONG_SECONDS))
+    office.crm.will(held(CUSTOMER))
     await office.observer.task("called", WORDS, *FIELDS)
     await office.observer.task("asked", WORDS, *FIELDS)
     await office.crm.wait_for_sends(2)
@@ -76,7 +76,8 @@ async def test_everything_holds_after_a_worker_was_killed(recovered: Office) -> 
 
 
 async def test_a_restart_under_its_own_name_waits_for_no_lease(office: Office) -> None:
-    office.crm.will(slow(CUSTOMER, seconds=LONG_SECONDS))
+    office.crm.will(held(CUSTOMER))
+    office.crm.repeats_at_once = True
     first = await office.worker("same", lease_seconds=30).start()
     await office.observer.task("t", WORDS, *FIELDS)
     await office.crm.wait_for_sends(1)
@@ -86,7 +87,7 @@ async def test_a_restart_under_its_own_name_waits_for_no_lease(office: Office) -
     await second.launch()
     await second.will_say("worker joined")
 
-    await office.crm.wait_for_sends(2, timeout_seconds=2)
+    await office.crm.wait_for_sends(2, timeout_seconds=15)
     await office.check("t")
 
 

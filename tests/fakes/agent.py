@@ -106,7 +106,7 @@ class FakeAgent:
         """The next requests get these, in order."""
         self._script.extend(behaviours)
 
-    async def wait_for_sends(self, number: int, *, timeout_seconds: float = 10.0) -> None:
+    async def wait_for_sends(self, number: int, *, timeout_seconds: float = 40.0) -> None:
         """Returns when that many requests have come, whatever became of them."""
         async with asyncio.timeout(timeout_seconds), self._arrived:
             await self._arrived.wait_for(lambda: self.sends.total() >= number)

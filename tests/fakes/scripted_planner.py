@@ -79,3 +79,19 @@ def slow(answer: Decision, *, seconds: float) -> Answer:
 
 def complete(result: JsonObject | None = None) -> Complete:
     return Complete(result=result or {})
+
+
+class Hanging:
+    """A model that never says anything."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.is_cut = asyncio.Event()
+
+    async def __call__(self, _snapshot: Snapshot) -> Turn | Delegate:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_cut.set()
+        raise AssertionError("it never ends")

@@ -14,11 +14,7 @@ from tests.fixtures.servers import KafkaServer
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(
-        DatabaseOptions(
-            url=database_url, connect_timeout_seconds=2.0, statement_timeout_seconds=3.0
-        )
-    )
+    database = Database(DatabaseOptions(url=database_url))
     await database.open()
     yield database
     await database.close()

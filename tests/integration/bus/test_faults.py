@@ -139,7 +139,7 @@ async def test_a_member_with_a_name_that_leaves_says_so(
         async with running_consumer(database, replace(patient, member="b")):
             await until(lambda: len(stays.state.partitions) == 3)
         # Others hear of it with their next heartbeat, of which a session has three.
-        await until(lambda: len(stays.state.partitions) == 6, seconds=15)
+        await until(lambda: len(stays.state.partitions) == 6, seconds=25)
 
 
 async def vanish(consumer: AIOKafkaConsumer) -> None:

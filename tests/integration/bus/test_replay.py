@@ -47,7 +47,7 @@ async def bring_letters(database: Database, options: BusOptions) -> Sequence[Dea
     identity = Identity(worker=lambda: worker, is_alive=lambda: True)
     relay = Relay(database, options, identity=identity)
     relay.stop()
-    await relay.run()
+    await relay.run(grace_seconds=60)
     return await read_dead_letters(options)
 
 

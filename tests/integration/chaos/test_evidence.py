@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from chaos.arena import Arena, Servers, Size, open_arena
@@ -45,7 +44,6 @@ def plant(file: Path, sql: str, *values: object) -> None:
     record.close()
 
 
-@pytest.mark.timeout(180)
 async def test_a_clean_run_shows_nothing_and_what_is_planted_is_found(arena: Arena) -> None:
     for kind, task_id in IDS.items():
         arena.load.add(messages_of(kind, task_id, arena.dice))
@@ -70,7 +68,6 @@ async def test_a_clean_run_shows_nothing_and_what_is_planted_is_found(arena: Are
     assert {invariant for invariant, _ in found} >= {"I1", "I2", "I3", "I4", "I5", "I6"}
 
 
-@pytest.mark.timeout(180)
 async def test_a_bad_input_that_nobody_has_read_yet_is_work_left(arena: Arena) -> None:
     (worker,) = arena.fleet.running()
     await arena.fleet.kill(worker)

@@ -28,17 +28,15 @@ def test_help_names_every_command_and_loads_none() -> None:
 
 
 def test_help_comes_at_once() -> None:
-    def seconds() -> float:
+    def seconds(*arguments: str) -> float:
         started = time.perf_counter()
-        command = [sys.executable, "-m", "orchestrator", "--help"]
-        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True)
         return time.perf_counter() - started
 
     # Beside bare Python: what is asserted is ours, not the machine's.
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], check=True)
-    bare = time.perf_counter() - started
-    assert min(seconds() for _ in range(5)) < 0.4 + 8 * bare
+    assert any(
+        seconds("-m", "orchestrator", "--help") < 0.4 + 8 * seconds("-c", "pass") for _ in range(5)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(SUBCOMMANDS))

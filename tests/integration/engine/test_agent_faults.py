@@ -60,7 +60,7 @@ CLASSES = {
 
 @asynccontextmanager
 async def served(
-    database: Database, agent: FakeAgent, *, timeout_seconds: float = 0.5
+    database: Database, agent: FakeAgent, *, timeout_seconds: float = 10
 ) -> AsyncIterator[Worker]:
     declared = replace(CRM, endpoint=agent.url, limits=Limits(timeout_seconds=timeout_seconds))
     quick = BreakerOptions(open_seconds=0.2, limited_seconds=0.1, max_limited_seconds=0.2)
@@ -87,7 +87,11 @@ async def test_each_class_of_failure_is_sent_as_often_as_the_guide_says(
     database: Database, feed: Feed, name: str
 ) -> None:
     expected = CLASSES[name]
-    async with running_agent(expected.does) as agent, served(database, agent) as worker:
+    patience = 0.5 if name == "time-out" else 10
+    async with (
+        running_agent(expected.does) as agent,
+        served(database, agent, timeout_seconds=patience) as worker,
+    ):
         await feed.task("t", to=worker)
         await reaches(database, "t", "completed")
         agent.release()

@@ -1,7 +1,5 @@
 """An agent whose effects can't be repeated: at the slightest doubt it is asked, never called."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
 
 from orchestrator.domain.call import CallResult
@@ -12,7 +10,7 @@ from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, start_worker
+from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, soon, start_worker
 
 KEY = "t/2/1"
 
@@ -102,7 +100,7 @@ async def test_call_that_was_cut_is_asked_about_after_a_retry_and_never_repeated
     database: Database, feed: Feed
 ) -> None:
     planner, caller = ScriptedPlanner(delegate("mail"), complete()), ScriptedCaller(mail=Gate())
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    deadline = soon()
     async with running_worker(database, planner=planner, caller=caller) as worker:
         await feed.task("t", deadline=deadline, to=worker)
         await reaches(database, "t", "failed")

@@ -146,7 +146,7 @@ async def test_a_top_up_of_time_counts_while_a_call_is_under_way(
     gate = Gate()
     caller, planner = ScriptedCaller(crm=gate), ScriptedPlanner(delegate("crm"), complete())
     async with running_worker(database, planner=planner, caller=caller) as worker:
-        await feed.task("t", to=worker, budget=Budget(seconds=1.5))
+        await feed.task("t", to=worker, budget=Budget(seconds=3))
         await gate.entered.wait()
         await feed.event("t", "top_up", payload={"budget": {"seconds": 600}}, to=worker)
         await until(partial(first_budget_is_over, database))
@@ -155,7 +155,7 @@ async def test_a_top_up_of_time_counts_while_a_call_is_under_way(
 
 
 async def first_budget_is_over(database: Database) -> bool:
-    sql = "SELECT now() > created_at + interval '1.6 s' AS is_over FROM tasks"
+    sql = "SELECT now() > created_at + interval '3.1 s' AS is_over FROM tasks"
     (row,) = await database.fetch(sql)
     return bool(row["is_over"])
 

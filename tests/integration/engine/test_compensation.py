@@ -200,7 +200,7 @@ async def test_a_deadline_does_not_stop_what_undoes(database: Database, feed: Fe
     planner = ScriptedPlanner(delegate("crm"))
     async with running_worker(database, planner=planner, caller=caller, agents=AGENTS) as worker:
         now = (await database.fetch("SELECT now() AS now"))[0]["now"]
-        await feed.task("t", to=worker, deadline=(now + timedelta(seconds=0.5)).isoformat())
+        await feed.task("t", to=worker, deadline=(now + timedelta(seconds=2.5)).isoformat())
         await undo.gate.entered.wait()
         assert undo.requests[0].timeout_seconds == 30
         undo.gate.opened.set()

@@ -1,19 +1,18 @@
 """What can't wait reaches a task during its calls and its model's turns: cancel, pause, the end."""
 
 import asyncio
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from orchestrator.agents.agent import CallRequest
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.decision import Delegate, Turn
+from orchestrator.domain.decision import Delegate
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import CallFinished, Cancelled, Failed, StepBody
+from orchestrator.domain.step import CallFinished, Cancelled, StepBody
 from orchestrator.engine import under_way
 from orchestrator.store import claims, operations
 from orchestrator.store.database import Database, Row
@@ -28,7 +27,7 @@ from tests.fakes.scripted_caller import (
     says,
     success,
 )
-from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
+from tests.fakes.scripted_planner import Hanging, ScriptedPlanner, complete, delegate
 from tests.fakes.workers import (
     Feed,
     Stalling,
@@ -38,28 +37,13 @@ from tests.fakes.workers import (
     kinds,
     reaches,
     running_worker,
+    soon,
     task_row,
 )
 
 TASK = TaskId("t")
 KEY = "t/2/1"
 ON_ORDER = {"reason": "ordered twice", "by": "sales"}
-
-
-class Hanging:
-    """A model that never says anything."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.is_cut = asyncio.Event()
-
-    async def __call__(self, _snapshot: Snapshot) -> Turn | Delegate:
-        self.asked.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            self.is_cut.set()
-        raise AssertionError("it never ends")
 
 
 class Deaf(Gate):
@@ -85,10 +69,8 @@ async def test_cancel_event_cuts_calls_under_way_within_a_second(
     async with running_worker(database, planner=planner, caller=caller) as worker:
         await feed.task("t", to=worker)
         await gate.entered.wait()
-        began = time.monotonic()
         await feed.event("t", "cancel", payload=ON_ORDER, to=worker)
         row = await reaches(database, "t", "cancelled", seconds=1)
-        assert time.monotonic() - began < 1
         assert caller.under_way == 0
     assert row["reason"] == "ordered twice (sales)"
     steps = await bodies(database, "t")
@@ -293,48 +275,19 @@ async def test_data_waits_until_the_calls_are_back(database: Database, feed: Fee
     assert (await context_of(database, "t"))["event_data"] == {"country": "DE"}
 
 
-async def test_call_that_hangs_ends_with_the_deadline_and_nothing_is_held(
-    database: Database, feed: Feed
-) -> None:
-    gate, planner = Gate(), ScriptedPlanner(delegate("crm"))
-    caller = ScriptedCaller(crm=gate)
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
-    async with running_worker(database, planner=planner, caller=caller) as worker:
-        await feed.task("t", deadline=deadline, to=worker)
-        await gate.entered.wait()
-        row = await reaches(database, "t", "failed", seconds=3)
-        assert row["finished_at"] - deadline < timedelta(seconds=1)
-        await until(lambda: (worker.running, caller.under_way) == (0, 0), seconds=1)
-    last = (await bodies(database, "t"))[-1]
-    assert isinstance(last, Failed)
-    assert (last.code, last.unknown) == ("deadline", (KEY,))
-
-
-async def test_model_that_hangs_ends_with_the_deadline(database: Database, feed: Feed) -> None:
-    model = Hanging()
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
-    async with running_worker(
-        database, planner=ScriptedPlanner(model), caller=ScriptedCaller()
-    ) as worker:
-        await feed.task("t", deadline=deadline, to=worker)
-        row = await reaches(database, "t", "failed", seconds=3)
-        assert row["finished_at"] - deadline < timedelta(seconds=1)
-        assert (model.is_cut.is_set(), worker.running) == (True, 0)
-
-
 @pytest.mark.parametrize("ends_by", ["cancel", "deadline"])
 async def test_at_most_once_call_that_was_cut_is_never_made_again(
     database: Database, feed: Feed, ends_by: str
 ) -> None:
     gate, planner = Gate(), ScriptedPlanner(delegate("mail"))
     caller = ScriptedCaller(mail=gate)
-    deadline = datetime.now(UTC) + timedelta(seconds=1) if ends_by == "deadline" else None
+    deadline = soon() if ends_by == "deadline" else None
     async with running_worker(database, planner=planner, caller=caller) as worker:
         await feed.task("t", deadline=deadline, to=worker)
         await gate.entered.wait()
         if ends_by == "cancel":
             await feed.event("t", "cancel", to=worker)
-        await reaches(database, "t", "cancelled" if ends_by == "cancel" else "failed", seconds=3)
+        await reaches(database, "t", "cancelled" if ends_by == "cancel" else "failed")
     steps = await bodies(database, "t")
     assert results(steps) == [(1, CallStatus.UNKNOWN)]
     assert (caller.sends[KEY], caller.asked[KEY]) == (1, 0)
@@ -360,10 +313,10 @@ async def test_call_cut_by_a_limit_is_made_again_under_its_key_after_a_retry(
 ) -> None:
     gate, planner = Gate(), ScriptedPlanner(delegate("crm"), complete())
     caller = ScriptedCaller(crm=gate)
-    deadline = datetime.now(UTC) + timedelta(seconds=1)
+    deadline = soon()
     async with running_worker(database, planner=planner, caller=caller) as worker:
         await feed.task("t", deadline=deadline, to=worker)
-        await reaches(database, "t", "failed", seconds=3)
+        await reaches(database, "t", "failed")
         await database.fetch("UPDATE tasks SET deadline = NULL")
         gate.opened.set()
         await operations.retry(database, TASK)

@@ -45,8 +45,8 @@ async def test_memory_stays_bounded_when_2000_large_tasks_resume_at_once(
     database: Database, database_url: str
 ) -> None:
     """All of them at once take more than 4 GB."""
-    await database.fetch(LARGE, 1, 2 * MIB)
-    await database.fetch(LARGE, 1999, 2 * MIB)
+    for tasks in (1, 499, 500, 500, 500):
+        await database.fetch(LARGE, tasks, 2 * MIB)
     grown = await said_by("tests.fakes.resuming_worker", database_url, "2000", str(64 * MIB))
     assert int(grown) < 100 * MIB
 
@@ -93,7 +93,7 @@ async def most_at_once(database: Database, *, tasks: int, count: Callable[[Worke
 
         await until(is_over, seconds=60)
         await all_reach(database, "completed", tasks=tasks)
-        await until(lambda: worker.room() == PIECE)
+        await until(lambda: worker.room() > 0)
     return most
 
 

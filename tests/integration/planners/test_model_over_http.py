@@ -177,9 +177,9 @@ async def test_a_retry_after_that_can_not_be_read_is_ignored() -> None:
 
 async def test_no_answer_in_time_is_worth_another_try() -> None:
     async with serving(None) as stub:
-        error = await failure_at(stub.url, timeout_seconds=0.2)
+        error = await failure_at(stub.url, timeout_seconds=2)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
-    assert "no answer within 0.2 seconds" in str(error)
+    assert "no answer within 2 seconds" in str(error)
     assert len(stub.bodies) == 1
 
 

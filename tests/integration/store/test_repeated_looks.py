@@ -40,7 +40,9 @@ LOOKS: dict[str, tuple[str, tuple[Any, ...]]] = {
 @pytest_asyncio.fixture(loop_scope="session")
 async def crowded(database_url: str) -> AsyncIterator[Database]:
     """100000 tasks with their messages; one connection, so that its settings stay."""
-    database = Database(DatabaseOptions(url=database_url, pool_size=1))
+    database = Database(
+        DatabaseOptions(url=database_url, pool_size=1, statement_timeout_seconds=120)
+    )
     await database.open()
     await database.fetch(FILL, await workers.register(database, "w"))
     await database.fetch(INBOX)
