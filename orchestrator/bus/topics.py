@@ -1,6 +1,7 @@
 """The topics: made on demand, and the cluster that they are in."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,12 +33,24 @@ async def admin(options: BusOptions) -> AsyncIterator[AIOKafkaAdminClient]:
         try:
             with kafka_errors("connect"):
                 await client.start()
+                await _wait_for_brokers(client)
         except KafkaUnavailable:
             await check(options)  # says why, where the broker said so
             raise
         yield client
     finally:
         await client.close()
+
+
+async def _wait_for_brokers(client: AIOKafkaAdminClient) -> None:
+    """A broker that just came back answers before it counts itself among the living."""
+    inner = client._client  # noqa: SLF001 - it would ask anew in minutes
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while not inner.cluster.brokers():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"no broker took part in its cluster within {VISIBLE_SECONDS:g} s")
+        await asyncio.sleep(POLL_SECONDS)
+        await inner.force_metadata_update()
 
 
 async def missing_topics(options: BusOptions) -> tuple[str, ...]:
@@ -92,11 +105,12 @@ async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
 
 async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
     """Creates these topics, ready for use; one that is there already is left as it is."""
+    topics = [_new_topic(options, name) for name in names]
     async with admin(options) as client:
         with kafka_errors("create topics"):
             try:
                 async with asyncio.timeout(VISIBLE_SECONDS):
-                    await _create(client, [_new_topic(options, name) for name in names])
+                    await _create(client, topics)
                     await _wait_for_leaders(client, names)
             except TimeoutError:
                 told = f"{', '.join(map(repr, names))} had no leaders within {VISIBLE_SECONDS:g} s"
@@ -104,21 +118,24 @@ async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
 
 
 async def _create(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
-    for name, code, *rest in (await _answer_of_controller(client, topics)).topic_errors:
+    """Tries until the brokers have a controller and take replicas: they may just have come back."""
+    while True:
+        try:
+            return _check_created(await client.create_topics(topics))
+        except AttributeError as error:
+            if error.name != "nodeId":  # aiokafka's, of a controller that no broker names
+                raise
+        except kafka.InvalidReplicationFactorError as error:
+            if "fenced" not in str(error):  # the word for who has yet to report to the controller
+                raise
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _check_created(response: Any) -> None:
+    for name, code, *rest in response.topic_errors:
         error = kafka.for_code(code)
         if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
             raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
-
-
-async def _answer_of_controller(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> Any:
-    while True:
-        try:
-            return await client.create_topics(topics)
-        except AttributeError as error:
-            # aiokafka's, where the brokers name no controller: they may just have come back.
-            if error.name != "nodeId":
-                raise
-            await asyncio.sleep(POLL_SECONDS)
 
 
 async def _wait_for_leaders(client: AIOKafkaAdminClient, names: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import InvalidReplicationFactorError
 from aiokafka.protocol.admin import CreateTopicsResponse_v1
 
 from orchestrator.bus import topics
@@ -17,7 +18,8 @@ from orchestrator.bus.producer import Publisher
 from orchestrator.bus.topics import _create, cluster_id, ensure_topics, missing_topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 from orchestrator.local.kafka import LocalKafka
-from tests.fakes.bus import bus_options
+from orchestrator.local.kafka_probe import serves
+from tests.fakes.bus import bus_options, until
 from tests.fixtures.servers import KafkaServer
 
 JAAS = (
@@ -49,23 +51,58 @@ async def test_a_topics_name_that_kafka_refuses_is_told(kafka: KafkaServer) -> N
         await ensure_topics(options)
 
 
-class Electing:
-    """An admin client of a cluster without a controller, for a while."""
+NO_CONTROLLER = AttributeError("'NoneType' object has no attribute 'nodeId'", name="nodeId")
+REFUSED = InvalidReplicationFactorError.errno
+FENCED = (REFUSED, "Unable to replicate the partition 1 time(s): All brokers are currently fenced.")
+TOO_FEW = (REFUSED, "The target replication factor of 3 cannot be reached")
 
-    def __init__(self, tries: int) -> None:
-        self.tries_left = tries
+
+class Returning:
+    """An admin client of brokers that just came back: this is what they answer first."""
+
+    def __init__(self, *answers: Exception | tuple[int, str]) -> None:
+        self.left = [*answers, (0, "")]
 
     async def create_topics(self, topics: list[NewTopic]) -> CreateTopicsResponse_v1:
-        self.tries_left -= 1
-        if self.tries_left:
-            raise AttributeError("'NoneType' object has no attribute 'nodeId'", name="nodeId")
-        return CreateTopicsResponse_v1(topic_errors=[(topic.name, 0, None) for topic in topics])
+        answer = self.left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return CreateTopicsResponse_v1(topic_errors=[(topic.name, *answer) for topic in topics])
 
 
-async def test_topics_are_created_when_brokers_that_came_back_have_a_controller() -> None:
-    client = Electing(tries=3)
+async def create_at(client: Returning) -> None:
     await _create(cast(AIOKafkaAdminClient, client), [NewTopic("t", 1, 1)])
-    assert client.tries_left == 0
+
+
+async def test_topics_are_created_when_brokers_that_came_back_take_them() -> None:
+    client = Returning(NO_CONTROLLER, FENCED, FENCED)
+    await create_at(client)
+    assert not client.left
+
+
+async def test_too_few_brokers_for_the_replicas_are_told_at_once() -> None:
+    with pytest.raises(InvalidReplicationFactorError, match=r"topic 't': .* of 3"):
+        await create_at(Returning(TOO_FEW))
+
+
+async def test_a_broker_that_its_cluster_gave_up_is_waited_for(
+    server_folder: Path, topic_prefix: str
+) -> None:
+    """As after a standstill of its machine. This one counts for one second of three."""
+    drowsy = {"broker.session.timeout.ms": "1000", "broker.heartbeat.interval.ms": "3000"}
+    kafka = LocalKafka(server_folder / "drowsy-kafka", extra_properties=drowsy)
+    await kafka.start()
+    host, port = kafka.bootstrap_servers.split(":")
+
+    async def is_given_up() -> bool:
+        return not await serves(host, int(port))
+
+    try:
+        await until(is_given_up)
+        options = bus_options(kafka.bootstrap_servers, topic_prefix)
+        assert await ensure_topics(options) == options.topics.all
+    finally:
+        await kafka.stop()
 
 
 async def test_topics_without_leaders_are_named(
