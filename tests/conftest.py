@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.servers"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.standstill"]
 
 # A busy machine is no failure of an example: the test as a whole has its time.
 settings.register_profile("tests", deadline=None)
