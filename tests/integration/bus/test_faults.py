@@ -134,12 +134,12 @@ async def test_two_consumers_share_the_partitions_and_one_takes_over(
 async def test_a_member_with_a_name_that_leaves_says_so(
     database: Database, options: BusOptions
 ) -> None:
-    patient = replace(options, session_timeout_seconds=30, request_timeout_seconds=40)
+    patient = replace(options, session_timeout_seconds=12, request_timeout_seconds=20)
     async with running_consumer(database, replace(patient, member="a")) as stays:
         async with running_consumer(database, replace(patient, member="b")):
             await until(lambda: len(stays.state.partitions) == 3)
         # Others hear of it with their next heartbeat, of which a session has three.
-        await until(lambda: len(stays.state.partitions) == 6, seconds=25)
+        await until(lambda: len(stays.state.partitions) == 6, seconds=7)
 
 
 async def vanish(consumer: AIOKafkaConsumer) -> None:
