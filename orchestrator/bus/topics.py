@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,29 +28,32 @@ async def admin(options: BusOptions) -> AsyncIterator[AIOKafkaAdminClient]:
     Raises:
         InvalidSettings, KafkaUnavailable: see `connection.check`.
     """
-    client = AIOKafkaAdminClient(**client_arguments(options))
     try:
-        try:
-            with kafka_errors("connect"):
-                await client.start()
-                await _wait_for_brokers(client)
-        except KafkaUnavailable:
-            await check(options)  # says why, where the broker said so
-            raise
+        with kafka_errors("connect"):
+            client = await _connect(options)
+    except KafkaUnavailable:
+        await check(options)  # says why, where the broker said so
+        raise
+    try:
         yield client
     finally:
         await client.close()
 
 
-async def _wait_for_brokers(client: AIOKafkaAdminClient) -> None:
-    """A broker that just came back answers before it counts itself among the living."""
-    inner = client._client  # noqa: SLF001 - it would ask anew in minutes
+async def _connect(options: BusOptions) -> AIOKafkaAdminClient:
+    """Tries anew while the brokers that answer name none: they may just have come back."""
     deadline = time.monotonic() + VISIBLE_SECONDS
-    while not inner.cluster.brokers():
+    while True:
+        async with AsyncExitStack() as on_failure:
+            client = AIOKafkaAdminClient(**client_arguments(options))
+            on_failure.push_async_callback(client.close)
+            await client.start()
+            if client._client.cluster.brokers():  # noqa: SLF001 - this one would ask in minutes
+                on_failure.pop_all()
+                return client
         if time.monotonic() > deadline:
             raise TimeoutError(f"no broker took part in its cluster within {VISIBLE_SECONDS:g} s")
         await asyncio.sleep(POLL_SECONDS)
-        await inner.force_metadata_update()
 
 
 async def missing_topics(options: BusOptions) -> tuple[str, ...]:
@@ -113,7 +116,8 @@ async def create_topics(options: BusOptions, names: tuple[str, ...]) -> None:
                     await _create(client, topics)
                     await _wait_for_leaders(client, names)
             except TimeoutError:
-                told = f"{', '.join(map(repr, names))} had no leaders within {VISIBLE_SECONDS:g} s"
+                named = ", ".join(map(repr, names))
+                told = f"{named} were not there, with leaders, within {VISIBLE_SECONDS:g} s"
                 raise TimeoutError(told) from None
 
 
