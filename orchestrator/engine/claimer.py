@@ -37,7 +37,7 @@ TROUBLE_SECONDS = 1.0
 SLOW_SECONDS = 0.1
 """For a claim."""
 MAX_TROUBLE_SECONDS = 10.0
-"""After which a suspect is tried all the same."""
+"""After which suspects are tried all the same, until the trouble is over."""
 SUSPECT_SECONDS = 0.05
 """After a suspect was taken: most make a step at once, and many may wait behind it."""
 UNDISTURBED_SECONDS = 1.0
@@ -77,6 +77,8 @@ class Claimer:
         """Of the suspect that was taken last, and has made no step yet."""
         self._troubled_at = float("-inf")
         """When PostgreSQL was away, or slow, for the last time."""
+        self._waits_since: float | None = None
+        """Of the suspects, for the trouble to be over."""
 
     # What others ask, and tell
 
@@ -242,9 +244,13 @@ class Claimer:
         The longer it lasts, the likelier its worker dies of something else meanwhile, and most die
         in company: where one does, the processor and PostgreSQL are busy with what follows.
         """
-        began = self._clock.seconds()
-        while await self._is_troubled() and self._clock.seconds() - began < MAX_TROUBLE_SECONDS:
-            pass
+        while await self._is_troubled():
+            now = self._clock.seconds()
+            if self._waits_since is None:
+                self._waits_since = now
+            if now - self._waits_since >= MAX_TROUBLE_SECONDS:
+                return
+        self._waits_since = None
 
     async def _suspect_loop(self) -> None:
         """Looks seldom while there are none; where there are, the next one follows a step."""

@@ -37,7 +37,8 @@ class Lease:
         if self._proven_at > float("-inf") and not self.is_held():
             self._regained_at = self.seconds()
         self._proven_at = max(self._proven_at, sent_at)
-        self._renewed_at = (self.seconds(), self._cpu_seconds())
+        if self.is_held():  # else the answer came late: the silence goes on
+            self._renewed_at = (self.seconds(), self._cpu_seconds())
         self._renewed.set()
 
     def drop(self) -> None:

@@ -54,6 +54,8 @@ class _Held:
     runner: Runner
     work: "asyncio.Task[bool]"
     bytes: int
+    is_lost: bool = False
+    """It has a newer owner, and is being stopped."""
 
 
 class Running:
@@ -71,7 +73,8 @@ class Running:
     ) -> None:
         """`freed` is called when a task was let go: there is room for another.
 
-        `missed` is called with claims that others took over before they were loaded here.
+        `missed` is called with claims that others took over although nobody died: before they were
+        loaded here, or while this worker stood still.
         """
         self._tools = tools
         self._freed = freed
@@ -114,7 +117,11 @@ class Running:
 
     def tasks(self) -> set[Claimed]:
         """What this worker believes that it owns."""
-        held = {Claimed(key=k, epoch=held.epoch) for k, held in self._runners.items()}
+        held = {
+            Claimed(key=key, epoch=held.epoch)
+            for key, held in self._runners.items()
+            if not held.is_lost
+        }
         return held | {Claimed(key=k, epoch=e) for k, e in self._starting.items()}
 
     def unsettled(self) -> frozenset[Claimed]:
@@ -139,11 +146,14 @@ class Running:
     def drop(self, tasks: Iterable[Claimed]) -> None:
         """Stops tasks that have a newer owner; nothing is written about them."""
         for task in tasks:
-            self._forget_starting(task.key, task.epoch)
+            if self._starting.get(task.key) == task.epoch:
+                self._missed([task])
+                del self._starting[task.key]
             if self._loading.get(task.key, task.epoch) <= task.epoch:
                 self._loading.pop(task.key, None)
             running = self._runners.get(task.key)
             if running is not None and running.epoch == task.epoch:
+                running.is_lost = True
                 running.work.cancel()
 
     def ring(self, keys: Iterable[TaskKey]) -> None:
@@ -288,6 +298,7 @@ class Running:
         except Fenced:
             metrics.FENCED.inc()
             log.info("task has a newer owner, nothing more is written here")
+            self._found_lost(mine)
             return True
         except StoreUnavailable as error:
             # Asked for something beside the journal. It is no fault of the task's: five such
@@ -307,10 +318,17 @@ class Running:
 
     async def _return(self, mine: Claimed, *, delay: timedelta | None) -> bool:
         try:
-            await self._give_back([mine], delay)
+            given_back = await self._give_back([mine], delay)
         except StoreUnavailable as error:
             log.warning("task could not be given back, a later look does it", error=str(error))
             return False
+        if not given_back:
+            self._found_lost(mine)
         # Entries that are still on their way are refused by the epoch.
         self._tools.journal.forgive(mine.key, mine.epoch)
         return True
+
+    def _found_lost(self, mine: Claimed) -> None:
+        """By what it wrote, before the worker compared its tasks with PostgreSQL."""
+        if self._tools.lease.stood_still():
+            self._missed([mine])

@@ -248,9 +248,18 @@ class Worker:
         if left := owned & unsettled:
             await self._store.release(self.id, list(left), delay=timedelta())
         self._running.settle(unsettled)
-        if told := frozenset(self._outlived):
+        await self._tell_outlived()
+
+    async def _tell_outlived(self) -> None:
+        told = frozenset(self._outlived)
+        if not told:
+            return
+        self._outlived -= told  # before it is sent: two may compare at a time
+        try:
             await self._store.outlived(list(told))
-            self._outlived -= told
+        except StoreUnavailable:
+            self._outlived |= told
+            raise
 
     async def _come_back(self) -> None:
         """After a silence: nothing was claimed for as long."""

@@ -180,6 +180,7 @@ RETURNING t.id
 
 # A claim counts as a death until its worker says that it lives. A later owner may have made a step
 # since, so this claim need not be among those that count any more; then the task has one try more.
+# So it has where the answer is lost and the claim is told again.
 # Nobody waits for a locked row: a worker that comes back has no lease before this is done.
 OUTLIVED = """
 WITH survived AS MATERIALIZED (

@@ -199,6 +199,8 @@ class Stalling(Database):
         self._only = only
         self._reachable = asyncio.Event()
         self._reachable.set()
+        self.waiting: set[str] = set()
+        """Statements that were asked in vain."""
 
     def stall(self) -> None:
         self._reachable.clear()
@@ -208,7 +210,9 @@ class Stalling(Database):
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
         if self._only in (None, sql):
+            self.waiting.add(sql)
             await self._reachable.wait()
+            self.waiting.discard(sql)
         return await super().fetch(sql, *args)
 
 

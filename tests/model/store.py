@@ -116,13 +116,13 @@ class ModelStore:
         return given_back
 
     def outlived(self, tasks: Sequence[Claimed]) -> int:
-        rows = [(self.tables.tasks.get(task.key), task.epoch) for task in tasks]
-        counted = [
-            row
-            for row, epoch in rows
-            if row is not None and row.epoch > epoch and row.claims and row.status in BEGUN
-        ]
-        for row in counted:
+        counted = {
+            task.key: row
+            for task in tasks
+            if (row := self.tables.tasks.get(task.key)) is not None
+            and (row.epoch > task.epoch and row.claims and row.status in BEGUN)
+        }
+        for row in counted.values():
             row.claims -= 1
         return len(counted)
 

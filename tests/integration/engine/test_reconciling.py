@@ -9,6 +9,7 @@ from orchestrator.domain.decision import Decision
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.store.claims import OWNED
 from orchestrator.store.database import Database
+from orchestrator.store.journal import JOURNAL
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
@@ -38,30 +39,36 @@ async def test_a_task_that_ends_while_its_worker_looks_is_not_taken_for_lost(
     assert "tasks have newer owners" not in events
 
 
-@pytest.mark.parametrize("is_begun", [True, False], ids=["begun", "not-even-loaded"])
-async def test_claims_of_a_worker_that_stood_still_do_not_count(
-    database: Database, feed: Feed, *, is_begun: bool
-) -> None:
-    """Else five freezes would set a task aside, as five deaths do."""
-    stuck, may_decide = Stalling(database), asyncio.Event()
-
-    async def thinks(_: Snapshot) -> Decision:
-        await may_decide.wait()
+def thinks(until_told: asyncio.Event) -> ScriptedPlanner:
+    async def turn(_: Snapshot) -> Decision:
+        await until_told.wait()
         return complete()
 
-    planner = ScriptedPlanner(thinks)
+    return ScriptedPlanner(turn)
+
+
+@pytest.mark.parametrize("got_to", ["not even loaded", "begun", "decided meanwhile"])
+async def test_claims_of_a_worker_that_stood_still_do_not_count(
+    database: Database, feed: Feed, got_to: str
+) -> None:
+    """Else five freezes would set a task aside, as five deaths do."""
+    stuck, decides, may_decide = Stalling(database), asyncio.Event(), asyncio.Event()
+    planner = thinks(decides)
     await stuck.open()
     async with (
         running_worker(stuck, planner=planner, caller=ScriptedCaller()) as frozen,
         running_worker(
-            database, planner=planner, caller=ScriptedCaller(), worker_name="other"
+            database, planner=thinks(may_decide), caller=ScriptedCaller(), worker_name="other"
         ) as other,
     ):
         await feed.task("t", to=frozen)
-        await until(lambda: bool(planner.asks) is is_begun)
+        await until(lambda: bool(planner.asks) is (got_to != "not even loaded"))
         stuck.stall()
         await until(lambda: other.running == 1)
         assert (await task_row(database, "t"))["claims"] == 2
+        if got_to == "decided meanwhile":
+            decides.set()
+            await until(lambda: JOURNAL in stuck.waiting)
         stuck.go_on()
 
         async def is_one() -> bool:

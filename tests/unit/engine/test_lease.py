@@ -140,3 +140,12 @@ def test_a_worker_stood_still_where_it_was_silent_and_did_not_compute(
     assert lease.stood_still() is stood_still
     lease.renew(hand.seconds)
     assert not lease.stood_still()
+
+
+def test_an_answer_that_comes_after_the_silence_does_not_end_it(hand: Hand) -> None:
+    lease = Lease(timedelta(seconds=7), seconds=hand, cpu_seconds=Hand(5.0))
+    lease.renew(hand.seconds)
+    sent_at = hand.seconds + 1
+    hand.seconds += 20
+    lease.renew(sent_at)
+    assert lease.stood_still()

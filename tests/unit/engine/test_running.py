@@ -195,6 +195,25 @@ async def test_what_was_loaded_before_a_task_was_lost_is_not_begun_by_who_claims
     assert thinking.begun == 0
 
 
+async def test_a_claim_that_is_lost_before_it_is_loaded_is_told() -> None:
+    store = FakeStore()
+    store.may_load.clear()
+    async with running(store, ScriptedPlanner()) as tasks:
+        tasks.start([MINE])
+        await store.loading.wait()
+        tasks.drop([MINE])
+        assert (store.missed, tasks.tasks()) == ({MINE}, set())
+
+
+async def test_what_is_lost_is_not_believed_in_while_it_is_stopped() -> None:
+    store, thinking = FakeStore(), Thinking()
+    async with running(store, ScriptedPlanner(thinking)) as tasks:
+        tasks.start([MINE])
+        await until(lambda: thinking.begun == 1)
+        tasks.drop([MINE])
+        assert (len(tasks), tasks.tasks(), store.missed) == (1, set(), set())
+
+
 async def test_a_newer_claim_outlives_the_loss_of_the_older_one() -> None:
     store = FakeStore()
     store.may_load.clear()
