@@ -52,11 +52,6 @@ async def test_ingest_claims_nothing_while_others_wait_for_room(
         await until(lambda: worker.room() == 2, what="nobody waits any more")
 
 
-def without_a_standstill(took: list[timedelta]) -> list[timedelta]:
-    """All but the longest, in which the machine may have stood still."""
-    return sorted(took)[:-1]
-
-
 async def test_a_flood_of_one_tenant_leaves_the_others_latency_as_it_is(
     database: Database, feed: Feed
 ) -> None:
@@ -73,7 +68,7 @@ async def test_a_flood_of_one_tenant_leaves_the_others_latency_as_it_is(
             await feed.task(f"quiet-{n}", tenant="quiet", priority=2, to=started.worker)
             row = await reaches(database, f"quiet-{n}", "completed")
             took.append(row["finished_at"] - row["created_at"])
-        assert max(without_a_standstill(took)) < timedelta(seconds=1)
+        assert max(took) < timedelta(seconds=1)
         left = await database.fetch_one("SELECT count(*) n FROM tasks WHERE status = 'ready'")
         assert left is not None
         assert left["n"] > 500, "the flood was over before the others came"
@@ -96,6 +91,6 @@ async def test_200000_tasks_of_one_tenant_leave_the_others_latency_as_it_is(
             await feed.task(f"quiet-{n}", tenant="quiet", to=started.worker)
             row = await reaches(database, f"quiet-{n}", "completed")
             took.append(row["finished_at"] - row["created_at"])
-        assert max(without_a_standstill(took)) < timedelta(seconds=1)
+        assert max(took) < timedelta(seconds=1)
     finally:
         await started.kill()
