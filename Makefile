@@ -5,7 +5,7 @@ BIN := .venv/bin
 POETRY := .cache/poetry/bin/poetry
 # One word a folder of tests/, the slowest first: what begins last keeps the others waiting.
 TIERS := crash acceptance integration simulation conformance unit
-# What follows the command: make test-unit ARGS="-k fold", make demo ARGS=--verbose
+# What follows the command: make test-unit ARGS="-k fold", make dev ARGS=--verbose
 ARGS ?=
 
 .PHONY: help
