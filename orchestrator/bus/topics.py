@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from orchestrator.bus.connection import check, client_arguments, kafka_errors
+from orchestrator.bus.connection import CLIENT_ERRORS, check, client_arguments, kafka_errors
 from orchestrator.bus.options import OWN_PREFIX, BusOptions
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 
@@ -37,7 +37,8 @@ async def admin(options: BusOptions) -> AsyncIterator[AIOKafkaAdminClient]:
     try:
         yield client
     finally:
-        await client.close()
+        with suppress(*CLIENT_ERRORS):  # what ended its own task is told again here
+            await client.close()
 
 
 async def _connect(options: BusOptions) -> AIOKafkaAdminClient:

@@ -238,7 +238,8 @@ class Running:
     async def _later(self, asked: Sequence[TaskKey], error: StoreUnavailable) -> None:
         log.debug("claimed tasks wait for PostgreSQL", tasks=len(asked), error=str(error))
         if self._batches.failed(asked):
-            for key, epoch in self._loading.items():  # one, or none where it was lost meanwhile
+            # One, or none where it was lost meanwhile; it may be lost here, too.
+            for key, epoch in tuple(self._loading.items()):
                 log.error("task can't be loaded, it is given back", key=key, error=str(error))
                 mine = Claimed(key=key, epoch=epoch)
                 if not await self._return(mine, delay=GIVE_BACK_DELAY):

@@ -351,3 +351,39 @@ async def test_what_is_begun_or_given_back_was_not_missed() -> None:
         tasks.start([OTHER])
         await until(lambda: len(tasks) == 0)
     assert (store.missed, len(store.returned)) == (set(), 1)
+
+
+class Unloadable(FakeStore):
+    """No load of it ends well, and giving it back takes until the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.giving_back, self.may_give_back = asyncio.Event(), asyncio.Event()
+
+    async def load(
+        self, keys: Sequence[TaskKey], max_bytes: int
+    ) -> list[Loaded | Unreadable | Deferred]:
+        if keys == [OTHER.key]:
+            return await super().load(keys, max_bytes)
+        raise StoreUnavailable("no answer")
+
+    async def give_back(self, tasks: Sequence[Claimed], delay: timedelta | None) -> int:
+        self.giving_back.set()
+        await self.may_give_back.wait()
+        return await super().give_back(tasks, delay)
+
+
+async def test_a_task_that_is_lost_while_it_is_given_back_ends_no_other() -> None:
+    store = Unloadable()
+    async with running(store, ScriptedPlanner(complete())) as tasks:
+        tasks._batches._patience = timedelta(0)
+        tasks.start([MINE])
+        async with asyncio.timeout(5):
+            while not store.giving_back.is_set():
+                tasks._tools.lease.renew(boot_seconds())
+                await asyncio.sleep(0)
+        tasks.drop([MINE])
+        store.may_give_back.set()
+        await until(lambda: bool(store.returned))
+        tasks.start([OTHER])
+        await until(lambda: store.loads == [[OTHER.key]])
