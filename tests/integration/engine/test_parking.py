@@ -306,9 +306,10 @@ async def p99_seconds(database: Database, tasks: str) -> float:
 async def test_an_agent_that_hangs_does_not_slow_the_others(database: Database, feed: Feed) -> None:
     agents = [agent(f"a{n}", limits=Limits(concurrency=2)) for n in range(20)]
     caller = ScriptedCaller(a0=takes(30))
-    runs = ("alone", "beside", "again")
     scripts: dict[str, tuple[Answer, ...]] = {
-        f"{run}-{n}": (delegate(f"a{1 + n % 19}"), complete()) for run in runs for n in range(95)
+        f"{run}-{n}": (delegate(f"a{1 + n % 19}"), complete())
+        for run in ("alone", "beside")
+        for n in range(95)
     }
     planner = ScriptedPlanner(delegate("a0"), complete(), by_task=scripts)
     async with working(database, caller, planner=planner, agents=agents, concurrency=50) as worker:
@@ -316,11 +317,10 @@ async def test_an_agent_that_hangs_does_not_slow_the_others(database: Database, 
         await all_reach(database, "completed", tasks=95)
         await feed.send([feed.new_task(f"hangs-{n}") for n in range(100)], to=worker)
         await until(lambda: caller.under_way == 2, seconds=10)
-        for done, run in enumerate(("beside", "again"), start=2):
-            await feed.send([feed.new_task(f"{run}-{n}") for n in range(95)], to=worker)
-            await all_reach(database, "completed", tasks=95 * done)
-    alone, *beside = [await p99_seconds(database, f"{run}-%") for run in runs]
-    assert min(beside) <= 1.1 * alone + 1.0  # the machine may stand still in one of them
+        await feed.send([feed.new_task(f"beside-{n}") for n in range(95)], to=worker)
+        await all_reach(database, "completed", tasks=190)
+    alone, beside = await p99_seconds(database, "alone-%"), await p99_seconds(database, "beside-%")
+    assert beside <= 1.1 * alone + 1.0
 
 
 async def ended(database: Database, task_id: str) -> tuple[CallFinished, Cancelled]:
