@@ -11,13 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chaos.evidence import Evidence, StepRow, Update
+from chaos.evidence import Evidence, Send, StepRow, Update
+from chaos.fleet import Freeze
 from chaos.kinds import MAY_BE_CANCELLED, POISON, kind_of
 
 FORGETFUL = "payments"
 """The agent that must not be called twice."""
 BY_HAND = "once"
 """The kind of the tasks that call it: a person may have ended their calls."""
+THAW_SECONDS = 0.1
+"""In which a request arrives whose worker was stopped between its last look and the send."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,15 @@ class Finding:
         return f"{self.invariant} {self.task_id}: {self.text}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Late:
+    """A request that arrived after what made it needless was known."""
+
+    finding: Finding
+    known_at: float
+    arrived_at: float
+
+
 def check(evidence: Evidence) -> list[Finding]:
     """Everything that is wrong."""
     return [
@@ -37,7 +49,7 @@ def check(evidence: Evidence) -> list[Finding]:
         *_journals(evidence),
         *_effects(evidence),
         *_requests(evidence),
-        *_asked_again(evidence),
+        *_too_late(evidence),
         *_updates(evidence),
         *_unfinished(evidence),
         *_dead_letters(evidence),
@@ -54,6 +66,13 @@ def resent(evidence: Evidence) -> int:
 def told_again(evidence: Evidence) -> int:
     """Updates that Kafka has more than once, under one id."""
     return len(evidence.updates) - len({update.id for update in evidence.updates})
+
+
+def sent_at_thaws(evidence: Evidence) -> int:
+    """Late requests that were stopped on their way out, with their worker."""
+    late = {request.arrived_at for request in _late(evidence)}
+    found = {request.arrived_at for request in _not_thawed(evidence)}
+    return len(late - found)
 
 
 def _inputs_lost(e: Evidence) -> Iterator[Finding]:
@@ -86,13 +105,6 @@ def _journals(e: Evidence) -> Iterator[Finding]:
         epochs = [step.epoch for step in own]
         if epochs != sorted(epochs):
             yield _found("I2", task.task_id, f"epochs of its steps fall: {epochs}")
-    heard: dict[str, int] = {}
-    for send in e.sends:
-        before = heard.get(send.task_id, 0)
-        if send.epoch < before:
-            text = f"{send.agent} heard of epoch {send.epoch} after {before}: call {send.key}"
-            yield _found("I2", send.task_id, text)
-        heard[send.task_id] = max(before, send.epoch)
 
 
 def _effects(e: Evidence) -> Iterator[Finding]:
@@ -121,25 +133,73 @@ def _requests(e: Evidence) -> Iterator[Finding]:
             yield _found("I3", key, f"sent {count} times to an at_most_once agent")
 
 
-def _asked_again(e: Evidence) -> Iterator[Finding]:
+def _too_late(e: Evidence) -> Iterator[Finding]:
+    return (request.finding for request in _not_thawed(e))
+
+
+def _not_thawed(e: Evidence) -> Iterator[_Late]:
+    """Without those that no worker could hold back: one that is stopped behind its last look.
+
+    It sends one request at a time, so that each freeze explains one.
+    """
+    thawed: dict[Freeze, float] = {}
+    for request in sorted(_late(e), key=lambda late: late.arrived_at):
+        freezes = (f for f in e.freezes if _is_at_thaw(request, f))
+        if not any(thawed.setdefault(f, request.arrived_at) == request.arrived_at for f in freezes):
+            yield request
+
+
+def _is_at_thaw(request: _Late, freeze: Freeze) -> bool:
+    is_of_meanwhile = freeze.frozen_at <= request.known_at <= freeze.thawed_at
+    return is_of_meanwhile and 0 <= request.arrived_at - freeze.thawed_at <= THAW_SECONDS
+
+
+def _late(e: Evidence) -> Iterator[_Late]:
+    yield from _of_older_owners(e)
+    yield from _asked_again(e)
+    yield from _called_again(e)
+
+
+def _of_older_owners(e: Evidence) -> Iterator[_Late]:
+    newest: dict[str, Send] = {}
+    for send in e.sends:
+        before = newest.setdefault(send.task_id, send)
+        if send.epoch < before.epoch:
+            text = f"{send.agent} heard of epoch {send.epoch} after {before.epoch}: call {send.key}"
+            found = _found("I2", send.task_id, text)
+            yield _Late(finding=found, known_at=before.at, arrived_at=send.at)
+        elif send.epoch > before.epoch:
+            newest[send.task_id] = send
+
+
+def _asked_again(e: Evidence) -> Iterator[_Late]:
     decided: dict[str, list[float]] = defaultdict(list)
-    ended: dict[str, float] = {}
     for step in e.steps:
         if step.kind == "decision":
             decided[step.task_id].append(step.at)
-        elif step.kind == "result" and step.status not in ("accepted", "unknown"):
-            # One that was cut is unknown: its bytes may have been on their way for long.
-            ended.setdefault(step.key, step.at)
     for prompt in e.prompts:
         times = decided.get(prompt.task_id, [])
         if prompt.turn < len(times) and prompt.at > times[prompt.turn]:
-            late = prompt.at - times[prompt.turn]
-            text = f"turn {prompt.turn} asked for {late:.3f} s after it was journaled"
-            yield _found("I4", prompt.task_id, text)
+            known_at = times[prompt.turn]
+            text = (
+                f"turn {prompt.turn} asked for {prompt.at - known_at:.3f} s after it was journaled"
+            )
+            found = _found("I4", prompt.task_id, text)
+            yield _Late(finding=found, known_at=known_at, arrived_at=prompt.at)
+
+
+def _called_again(e: Evidence) -> Iterator[_Late]:
+    ended: dict[str, float] = {}
+    for step in e.steps:
+        # One that was cut is unknown: its bytes may have been on their way for long.
+        if step.kind == "result" and step.status not in ("accepted", "unknown"):
+            ended.setdefault(step.key, step.at)
     for send in e.sends:
-        if send.key in ended and send.at > ended[send.key]:
-            late = send.at - ended[send.key]
-            yield _found("I4", send.task_id, f"call {send.key} made {late:.3f} s after its result")
+        known_at = ended.get(send.key)
+        if known_at is not None and send.at > known_at:
+            text = f"call {send.key} made {send.at - known_at:.3f} s after its result"
+            found = _found("I4", send.task_id, text)
+            yield _Late(finding=found, known_at=known_at, arrived_at=send.at)
 
 
 def _updates(e: Evidence) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from chaos.arena import PARTITIONS, Arena
+from chaos.fleet import Freeze
 from chaos.kinds import BAD
 from chaos.load import KIND_HEADER, Sent
 
@@ -130,6 +131,8 @@ class Evidence:
     prompts: tuple[Prompt, ...] = ()
     sends: tuple[Send, ...] = ()
     effects: tuple[Effect, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    """Of workers."""
 
 
 TASKS = "SELECT task_id, status, seq, owner, reason FROM tasks ORDER BY id"
@@ -178,6 +181,7 @@ async def gather(arena: Arena) -> Evidence:
             for k, t, a, e, p, at in sends
         ),
         effects=tuple(Effect(key=k, task_id=t, agent=a) for k, t, a in effects),
+        freezes=tuple(arena.fleet.freezes),
     )
 
 

@@ -78,6 +78,14 @@ async def running_forge() -> AsyncIterator[ForgeLine]:
             await asyncio.gather(reading, return_exceptions=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """A worker stood still between these times (seconds since 1970)."""
+
+    frozen_at: float
+    thawed_at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Worker:
     """One life of a worker process."""
@@ -87,7 +95,8 @@ class Worker:
     log: Path
     log_from: int
     ended: "asyncio.Future[int]"
-    frozen: bool = False
+    frozen_at: float | None = None
+    """None while it is not frozen."""
     dismissed: bool = False
     """We ended it, or are about to."""
     killed: bool = False
@@ -121,6 +130,8 @@ class Fleet:
         self.workers: dict[str, Worker] = {}
         self.deaths: list[str] = []
         """Of workers that nobody had ended."""
+        self.freezes: list[Freeze] = []
+        """Of workers that thawed."""
         self.entry = ENTRY
         self._forge = forge
         self._folder = folder
@@ -158,7 +169,7 @@ class Fleet:
     def healthy(self) -> list[Worker]:
         """Those that no fault has its hand on."""
         running = self.running()
-        return [w for w in running if not w.frozen and not w.dismissed]
+        return [w for w in running if w.frozen_at is None and not w.dismissed]
 
     def running(self) -> list[Worker]:
         """Also those that are frozen, or about to end."""
@@ -189,11 +200,13 @@ class Fleet:
         return status
 
     def freeze(self, worker: Worker) -> None:
-        worker.frozen = True
+        worker.frozen_at = time.time()
         self._signal(worker, signal.SIGSTOP)
 
     def thaw(self, worker: Worker) -> None:
-        worker.frozen = False
+        if worker.frozen_at is not None:
+            self.freezes.append(Freeze(frozen_at=worker.frozen_at, thawed_at=time.time()))
+        worker.frozen_at = None
         self._signal(worker, signal.SIGCONT)
 
     async def close(self) -> None:

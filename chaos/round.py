@@ -12,7 +12,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from chaos.arena import Arena, NothingToBreak, Servers, Size, open_arena
-from chaos.checker import Finding, check, resent, told_again
+from chaos.checker import Finding, check, resent, sent_at_thaws, told_again
 from chaos.evidence import Evidence, gather, input_ends, read_positions, reading
 from chaos.fault import REPEATED, RESENT, Bar, Fault, nothing_more
 
@@ -26,6 +26,9 @@ ENDED = "every task at its end after, s"
 """Since the last fault was over and the last message published."""
 ALL_ENDED = Bar(measure=ENDED, at_most=60.0)
 TOLD_AGAIN = "updates told again"
+AT_THAWS = "requests sent as their worker thawed"
+FEW_AT_THAWS = Bar(measure=AT_THAWS, at_most=1)
+"""Of 50 freezes: between the look and the send a worker is for some 0.1 ms."""
 SHOWN_FINDINGS = 5
 """Of each invariant."""
 MIXED = "mixed"
@@ -213,6 +216,9 @@ def _outcome(  # sizes: the one place where everything about a run meets
     found = check(evidence)
     # A bar of a class alone: another fault may be what keeps it from going on.
     bars = (*(faults[0][0].bars if len(faults) == 1 else ()), ALL_ENDED)
+    if evidence.freezes:
+        arena.measured[AT_THAWS].append(sent_at_thaws(evidence))
+        bars = (FEW_AT_THAWS, *bars)
     return Outcome(
         name=faults[0][0].name if len(faults) == 1 else MIXED,
         injected=injected,

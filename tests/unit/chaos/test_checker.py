@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from chaos.checker import Finding, check, resent, told_again
+from chaos.checker import Finding, check, resent, sent_at_thaws, told_again
 from chaos.evidence import Effect, Evidence, Input, Letter, Prompt, Send, StepRow, TaskRow, Update
+from chaos.fleet import Freeze
 from chaos.kinds import Message
 from chaos.load import Sent
 
@@ -52,6 +54,14 @@ def effect(key: str, agent: str) -> Effect:
 
 def told(task_id: str, seq: int) -> Update:
     return Update(id=f"{task_id}/{seq}", task_id=task_id, seq=seq)
+
+
+FREEZE = Freeze(frozen_at=1.95, thawed_at=5.0)
+"""Of a worker whose task another one decided meanwhile, called for, and ended."""
+
+
+def late_prompt(*, at: float) -> Prompt:
+    return Prompt(task_id=TASK, turn=0, at=at)
 
 
 LETTER = Letter(id="l", place="tasks/0/1", key=BAD.encode(), value=b"{", reason="invalid_json")
@@ -146,6 +156,30 @@ PLANTED: dict[str, tuple[str, Plant]] = {
         "I4",
         lambda e: replace(e, sends=(*e.sends, request(KEY, "crm", epoch=2, at=3.1))),
     ),
+    "a second late request of one thaw": (
+        "I4",
+        lambda e: replace(
+            e,
+            freezes=(FREEZE,),
+            prompts=(*e.prompts, late_prompt(at=5.01), late_prompt(at=5.02)),
+        ),
+    ),
+    "a request long after the thaw": (
+        "I4",
+        lambda e: replace(e, freezes=(FREEZE,), prompts=(*e.prompts, late_prompt(at=5.2))),
+    ),
+    "a request before the thaw": (
+        "I4",
+        lambda e: replace(e, freezes=(FREEZE,), prompts=(*e.prompts, late_prompt(at=4.9))),
+    ),
+    "a request at a thaw, for what was known before the freeze": (
+        "I4",
+        lambda e: replace(
+            e,
+            freezes=(replace(FREEZE, frozen_at=2.2),),
+            prompts=(*e.prompts, late_prompt(at=5.01)),
+        ),
+    ),
     "updates out of order": (
         "I5",
         lambda e: replace(e, updates=(e.updates[1], e.updates[0], *e.updates[2:])),
@@ -203,6 +237,22 @@ def test_a_call_sent_again_is_counted_and_a_retry_is_not() -> None:
 
     assert resent(CLEAN) == 1
     assert resent(replace(CLEAN, steps=(*CLEAN.steps, failed))) == 0
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"prompts": (*CLEAN.prompts, late_prompt(at=5.01))},
+        {"sends": (*CLEAN.sends, request(KEY, "crm", epoch=1, at=5.01))},
+    ],
+    ids=["prompt", "call"],
+)
+def test_a_request_that_was_stopped_on_its_way_out_is_counted(late: dict[str, Any]) -> None:
+    evidence = replace(CLEAN, freezes=(FREEZE,), **late)
+
+    assert check(evidence) == []
+    assert sent_at_thaws(evidence) == 1
+    assert sent_at_thaws(CLEAN) == 0
 
 
 def test_updates_that_come_twice_are_counted() -> None:
