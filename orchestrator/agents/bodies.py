@@ -16,38 +16,49 @@ ACCEPT_ENCODING = "gzip"
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
+class UnusableBody(Exception):
+    """Says what a peer answered instead of a body that can be read."""
+
+
 async def read_body(response: httpx.Response, *, agent_id: str, max_bytes: int) -> bytes:
-    """The decompressed body. Never holds more than `max_bytes` of it and one chunk of input.
+    """The decompressed body of an agent's answer, as `bounded_body` reads it.
 
     Raises `UnusableAnswer` when it is larger, cut off, or compressed in a way nobody asked for.
     """
-    inflate = _decompressor(response.headers.get("content-encoding"), agent_id=agent_id)
+    try:
+        return await bounded_body(response, max_bytes=max_bytes)
+    except UnusableBody as error:
+        raise UnusableAnswer(f"agent {agent_id!r} answered {error}") from error
+
+
+async def bounded_body(response: httpx.Response, *, max_bytes: int) -> bytes:
+    """The decompressed body. Never holds more than `max_bytes` of it and one chunk of input.
+
+    Raises `UnusableBody` when it is larger, cut off, or compressed in a way nobody asked for.
+    """
+    inflate = _decompressor(response.headers.get("content-encoding"))
     body = bytearray()
     async for chunk in response.aiter_raw():
         try:
             # One byte more than allowed is enough to know that there is more.
             body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
         except zlib.error as error:
-            raise _unusable(agent_id, f"a body that can't be decompressed ({error})") from error
+            raise UnusableBody(f"a body that can't be decompressed ({error})") from error
         if len(body) > max_bytes:
-            raise _unusable(agent_id, f"more than {max_bytes} bytes")
+            raise UnusableBody(f"more than {max_bytes} bytes")
     if inflate and not inflate.eof:
-        raise _unusable(agent_id, "a compressed body that is cut off")
+        raise UnusableBody("a compressed body that is cut off")
     return bytes(body)
 
 
-def _decompressor(encoding: str | None, *, agent_id: str) -> "zlib._Decompress | None":
+def _decompressor(encoding: str | None) -> "zlib._Decompress | None":
     match (encoding or "identity").strip().lower():
         case "identity":
             return None
         case "gzip" | "x-gzip" | "deflate":
             return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         case other:
-            raise _unusable(agent_id, f"in content encoding {other!r}; expected gzip or none")
-
-
-def _unusable(agent_id: str, what: str) -> UnusableAnswer:
-    return UnusableAnswer(f"agent {agent_id!r} answered {what}")
+            raise UnusableBody(f"in content encoding {other!r}; expected gzip or none")
 
 
 def parse_json(body: bytes, *, max_depth: int) -> JsonValue:

@@ -20,10 +20,13 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from orchestrator.agents.bodies import ACCEPT_ENCODING, UnusableBody, bounded_body
 from orchestrator.domain.errors import AgentFailed, UnusableAnswer
 from orchestrator.domain.fault import Fault
 
 CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_MODEL_ANSWER_BYTES = 16_000_000
+"""Decompressed; more than any model writes in one turn."""
 
 TRANSPORT_ERRORS: tuple[type[Exception], ...] = (
     httpx.HTTPError,
@@ -128,17 +131,45 @@ def model_http_client(
 
     Its pool is its own, so slow agents never starve it. `timeout_seconds` bounds each wait for
     bytes; whoever asks the model bounds the whole call. `may_send` is as for agents: the answer to
-    a prompt may be in the journal by then.
+    a prompt may be in the journal by then. An answer is read whole before it is given, up to
+    `MAX_MODEL_ANSWER_BYTES`.
     """
     tls = _tls()
     traces = [] if may_send is None else [_fence(may_send, _prompt_not_sent)]
+    transport = AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces))
     return httpx.AsyncClient(
-        transport=AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces)),
+        transport=_WholeAnswers(transport),
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
         timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
         cookies=NoCookies(),
         follow_redirects=False,
         trust_env=False,
     )
+
+
+class _WholeAnswers(httpx.AsyncBaseTransport):
+    """Reads each answer to its end, or to the bound: no endpoint fills the worker's memory."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises `httpx.ReadError` where the body is too large, or can't be decompressed."""
+        response = await self._transport.handle_async_request(request)
+        try:
+            body = await bounded_body(response, max_bytes=MAX_MODEL_ANSWER_BYTES)
+        except UnusableBody as error:
+            raise httpx.ReadError(f"it answered {error}") from error
+        finally:
+            await response.aclose()
+        headers = [(n, v) for n, v in response.headers.raw if n.lower() not in _OF_THE_WIRE]
+        return httpx.Response(response.status_code, headers=headers, content=body)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+_OF_THE_WIRE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,7 @@
 """The chat model through the real `ChatOpenAI` and a real socket: payload, answers, failures."""
 
+import gzip
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 from langchain_openai import ChatOpenAI
 
-from orchestrator.agents.http import model_http_client
+from orchestrator.agents.http import MAX_MODEL_ANSWER_BYTES, model_http_client
 from orchestrator.domain.decision import Delegate, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
@@ -195,6 +197,35 @@ async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
         error = await failure_at(stub.url)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert len(stub.bodies) == 1
+
+
+def packed(content: bytes, encoding: str) -> bytes:
+    head = f"content-encoding: {encoding}\r\ncontent-length: {len(content)}"
+    return f"HTTP/1.1 200 X\r\n{head}\r\n\r\n".encode() + content
+
+
+BLANKS = b" " * (MAX_MODEL_ANSWER_BYTES + 1)
+TOO_MUCH = {
+    "plain": (packed(BLANKS, "identity"), "more than 16000000 bytes"),
+    "a compressed bomb": (packed(gzip.compress(BLANKS), "gzip"), "more than 16000000 bytes"),
+    "an encoding nobody asked for": (packed(b"x", "br"), "content encoding 'br'"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+async def test_an_answer_that_is_too_large_is_not_read_to_its_end(what: str) -> None:
+    answer, said = TOO_MUCH[what]
+    async with serving(answer) as stub:
+        error = await failure_at(stub.url)
+    assert said in str(error)
+    assert (error.retryable, error.fault) == (True, Fault.FAILED)
+
+
+async def test_a_compressed_answer_is_read() -> None:
+    answer = packed(gzip.compress(json.dumps(ASK_CRM).encode()), "gzip")
+    async with serving(answer) as stub, planning_at(stub.url) as planner:
+        turn = await planner.plan(new_task())
+    assert isinstance(turn.decision, Delegate)
 
 
 UNREADABLE: dict[str, tuple[object, bool]] = {
