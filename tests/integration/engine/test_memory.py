@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.engine.claimer import PIECE
+from orchestrator.engine.pace import PIECE
 from orchestrator.engine.worker import Worker
 from orchestrator.store import claims
 from orchestrator.store.claims import LOAD, Deferred, Loaded

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.engine.claimer import FIRST_PIECE, PIECE
+from orchestrator.engine.pace import FIRST_PIECE, PIECE
 from orchestrator.store.claims import CLAIM
 from orchestrator.store.database import Database, Row
 from tests.fakes.bus import until

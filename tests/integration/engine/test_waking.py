@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.domain.decision import Turn, Wait
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.engine.claimer import FIRST_PIECE
+from orchestrator.engine.pace import FIRST_PIECE
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
