@@ -50,7 +50,7 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import Task
 from orchestrator.engine.moves import next_move
 from orchestrator.engine.options import TaskLimits
-from orchestrator.store import claims, ingest, outbox, positions, upkeep, workers
+from orchestrator.store import claims, ingest, loading, outbox, positions, upkeep, workers
 from orchestrator.store import journal as journal_statement
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
@@ -254,7 +254,16 @@ def document(lines: Sequence[Line]) -> JsonObject:
 
 def statements() -> Iterator[tuple[str, str]]:
     """What a worker asks of PostgreSQL, by module and name."""
-    for module in (claims, ingest, journal_statement, outbox, positions, upkeep, workers):
+    for module in (
+        claims,
+        ingest,
+        journal_statement,
+        loading,
+        outbox,
+        positions,
+        upkeep,
+        workers,
+    ):
         for name, value in vars(module).items():
             if name.isupper() and isinstance(value, str) and value.split()[0] in VERBS:
                 yield f"{module.__name__.rpartition('.')[2]}.{name.lower()}", value

@@ -6,6 +6,7 @@ Tasks come here in one more way: ingest claims what has just arrived, as many as
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.domain.errors import StoreUnavailable
@@ -23,10 +24,21 @@ MAX_PATIENCE = 4
 """Polls between two looks, where several found nothing and nobody gave notice."""
 SLOW_SECONDS = 0.1
 """For a claim."""
+BESIDE_SECONDS = 0.2
+"""Between two looks for what does not wait for its turn, while others do."""
 SUSPECT_SECONDS = 0.05
 """After a suspect was taken: most make a step at once, and many may wait behind it."""
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """How many tasks the worker could take."""
+
+    free: int = 0
+    beside: int = 0
+    """Of those that do not wait for a place: to be ended or paused, or a tenant's first one."""
 
 
 class Claimer:
@@ -39,10 +51,10 @@ class Claimer:
         *,
         clock: Clock,
         worker: Callable[[], WorkerId],
-        places: Callable[[], int],
+        places: Callable[[], Places],
         start: Callable[[Iterable[Claimed]], None],
     ) -> None:
-        """`places` is how many tasks the worker could take, `start` runs what was taken."""
+        """`start` runs what was taken."""
         self._store = store
         self._options = options
         self._clock = clock
@@ -52,6 +64,7 @@ class Claimer:
         self._wake = asyncio.Event()
         self._pace = Pace(clock)
         self._trials = Trials(clock, self._pace.is_late)
+        self._beside_at = float("-inf")
         self._others_wait = False
         """The last look found more than it took, or could take none."""
 
@@ -125,6 +138,18 @@ class Claimer:
         self._take(claimed)
         return len(claimed)
 
+    async def claim_beside(self) -> int:
+        """Takes what does not wait for its turn, nor for a place; answers how many."""
+        limit = 0 if self._trials.is_on else self._places().beside
+        if limit == 0:
+            return 0
+        self._beside_at = self._clock.seconds()
+        claimed = await self._store.claim_beside(
+            self._worker(), limit=limit, shared_claims=self._options.shared_claims
+        )
+        self._take(claimed)
+        return len(claimed)
+
     async def claim_suspect(self) -> bool:
         """Takes a task that may be what kills its workers; whether it took one."""
         if self._free() == 0:
@@ -148,7 +173,7 @@ class Claimer:
             self._start(claimed)
 
     def _free(self) -> int:
-        return 0 if self._trials.is_on else self._places()
+        return 0 if self._trials.is_on else self._places().free
 
     def _wake_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self.wake)
@@ -168,6 +193,9 @@ class Claimer:
                 if await self.claim_once() and self._free():
                     # Of more than a piece, or of a tenant whose share was an estimate.
                     self.wake()
+                if self._others_wait:
+                    looks = 1
+                    await self._look_beside()
             except StoreUnavailable as error:
                 log.debug("claims wait for PostgreSQL", error=str(error))
                 self._trials.met_trouble()
@@ -180,6 +208,13 @@ class Claimer:
                     looks = 1
             except TimeoutError:
                 continue
+
+    async def _look_beside(self) -> None:
+        since = self._clock.seconds() - self._beside_at
+        if since < BESIDE_SECONDS:
+            self._wake_in(BESIDE_SECONDS - since)
+        elif await self.claim_beside():
+            self.wake()
 
     async def _suspect_loop(self) -> None:
         """Looks seldom while there are none; where there are, the next one follows a step."""

@@ -12,8 +12,8 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Decided, Forked, Step, StepBody
 from orchestrator.engine.journal import Journal
-from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.store.loading import Loaded
 from orchestrator.telemetry.logs import get_logger
 
 CONTEXT_BYTES = 4096

@@ -70,8 +70,8 @@ from orchestrator.engine.sent_calls import SentCalls
 from orchestrator.engine.tools import Tools
 from orchestrator.engine.under_way import Bell, raise_first, under_way
 from orchestrator.planners.planner import OverBudget
-from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Rest
+from orchestrator.store.loading import Loaded
 from orchestrator.telemetry.logs import get_logger
 
 OPENED_CAUSES = frozenset({"paused", "breaker_open", "limited"})

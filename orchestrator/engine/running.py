@@ -17,8 +17,8 @@ from orchestrator.engine.batches import Batches
 from orchestrator.engine.journal import Fenced
 from orchestrator.engine.runner import Runner
 from orchestrator.engine.tools import Tools
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import bind_task, get_logger
 from orchestrator.telemetry.traces import parse_traceparent
@@ -46,6 +46,10 @@ class Capacity:
 
     tasks: int
     bytes: int = 2**62
+
+
+BESIDE = 16
+"""Tasks beyond the capacity, of those that do not wait for a place of their own."""
 
 
 @dataclass(slots=True)
@@ -104,6 +108,11 @@ class Running:
         if self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting):
             return 0
         return max(0, self._capacity.tasks - len(self))
+
+    @property
+    def beside(self) -> int:
+        """How many more tasks may be claimed that do not wait for a place."""
+        return max(0, BESIDE - max(0, len(self) - self._capacity.tasks))
 
     @property
     def _free_bytes(self) -> int:

@@ -11,9 +11,9 @@ from typing import Protocol
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from orchestrator.store.targets import PauseRow
 
 
@@ -24,6 +24,10 @@ class TaskStore(Protocol):
 
     async def claim(
         self, worker: WorkerId, *, limit: int, shared_claims: int, weights: Mapping[str, float]
+    ) -> list[Claimed]: ...
+
+    async def claim_beside(
+        self, worker: WorkerId, *, limit: int, shared_claims: int
     ) -> list[Claimed]: ...
 
     async def claim_suspect(

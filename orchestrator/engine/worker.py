@@ -15,7 +15,7 @@ from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.engine.attention import Attention
 from orchestrator.engine.calls import Calls
-from orchestrator.engine.claimer import Claimer
+from orchestrator.engine.claimer import Claimer, Places
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.journal import Journal
 from orchestrator.engine.lease import Lease
@@ -29,9 +29,9 @@ from orchestrator.engine.running import Capacity, Running
 from orchestrator.engine.store import Store
 from orchestrator.engine.tools import Tools
 from orchestrator.planners.planner import Planner
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed, Ingested
 from orchestrator.store.journal import Entry, Written
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
@@ -148,10 +148,10 @@ class Worker:
         """How many tasks ingest may claim for this worker right now."""
         return self._claimer.room()
 
-    def _places(self) -> int:
+    def _places(self) -> Places:
         if self._is_draining or not self.lease.is_held() or self.is_overloaded:
-            return 0
-        return self._running.room
+            return Places()
+        return Places(free=self._running.room, beside=self._running.beside)
 
     @property
     def is_overloaded(self) -> bool:

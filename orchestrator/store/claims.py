@@ -1,35 +1,29 @@
 """T2 and T5: who runs which task. Every change of owner is a new epoch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any
 
-from orchestrator.domain.budget import Budget
-from orchestrator.domain.context import Context
-from orchestrator.domain.errors import UnreadableJournal
-from orchestrator.domain.event import URGENT as EVENTS
-from orchestrator.domain.event import InboxMessage
-from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey, WorkerId
-from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import Step, load_body
-from orchestrator.domain.task import Task
-from orchestrator.store.database import Database, Row
+from orchestrator.domain.ids import Epoch, TaskKey, WorkerId
+from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed
 
-# Each step of `queue` is one look into the index, for the next tenant that has anything ready: so
-# the cost grows with the tenants, never with their tasks. Then a lottery: from a tenant's ticket to
-# its next there is a random distance, the smaller the greater its weight; the smallest tickets win.
-# So turns are fair over any number of claims and workers, and nobody has to remember whose it was.
-CLAIM = """
+# One look into the index for each tenant that has anything ready: so the cost grows with the
+# tenants, never with their tasks.
+_QUEUES = """
 WITH RECURSIVE queue AS (
     (SELECT tenant FROM tasks WHERE status = 'ready' ORDER BY tenant LIMIT 1)
     UNION ALL
     SELECT (SELECT t.tenant FROM tasks t WHERE t.status = 'ready' AND t.tenant > q.tenant
             ORDER BY t.tenant LIMIT 1)
     FROM queue q WHERE q.tenant IS NOT NULL
-), turn AS MATERIALIZED (
+)
+"""
+
+# A lottery: from a tenant's ticket to
+# its next there is a random distance, the smaller the greater its weight; the smallest tickets win.
+# So turns are fair over any number of claims and workers, and nobody has to remember whose it was.
+CLAIM = f"""{_QUEUES}, turn AS MATERIALIZED (
     SELECT *, ceil(2 * $2::int * weight / sum(weight) OVER ())::bigint AS share
     FROM (SELECT tenant, coalesce(w.weight, 1) AS weight,
                  -ln(1 - random()) / coalesce(w.weight, 1) AS ticket
@@ -57,10 +51,41 @@ WITH RECURSIVE queue AS (
     LIMIT $2::int
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
-                   reason = NULL, updated_at = now()
+                   reason = NULL, urgent_at = NULL, updated_at = now()
 WHERE t.id = ANY (ARRAY(SELECT id FROM drawn))
 RETURNING t.id, t.epoch
-"""
+"""  # noqa: S608 - of constants
+
+# Who is to end, or to pause, has little to do and was told to do it now. And who has nothing here
+# waits for no task of those who filled all places, which may last for minutes.
+CLAIM_BESIDE = f"""{_QUEUES}, told AS MATERIALIZED (
+    SELECT id FROM tasks
+    WHERE status = 'ready' AND urgent_at IS NOT NULL AND run_at <= now() AND claims < $3
+    ORDER BY urgent_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+), late AS MATERIALIZED (
+    SELECT id FROM tasks
+    WHERE status = 'ready' AND deadline IS NOT NULL AND deadline <= now() AND run_at <= now()
+      AND claims < $3
+    ORDER BY deadline LIMIT $2::int FOR UPDATE SKIP LOCKED
+), newcomer AS MATERIALIZED (
+    SELECT first.id FROM queue CROSS JOIN LATERAL (
+        SELECT id FROM tasks t
+        WHERE t.status = 'ready' AND t.tenant = queue.tenant AND t.run_at <= now() AND t.claims < $3
+        ORDER BY t.tenant, t.priority, t.run_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) first
+    WHERE queue.tenant IS NOT NULL AND queue.tenant <> ALL (ARRAY(
+        SELECT tenant FROM tasks WHERE status = 'running' AND owner = $1))
+    LIMIT $2::int
+), chosen AS (
+    SELECT id FROM (SELECT id, 1 AS turn FROM told UNION ALL SELECT id, 2 FROM late
+                    UNION ALL SELECT id, 3 FROM newcomer) pressing
+    GROUP BY id ORDER BY min(turn) LIMIT $2::int
+)
+UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
+                   reason = NULL, urgent_at = NULL, updated_at = now()
+WHERE t.id = ANY (ARRAY(SELECT id FROM chosen))
+RETURNING t.id, t.epoch
+"""  # noqa: S608 - of constants
 
 # A task that kills its worker takes those beside it along. So before it is set aside, it is tried
 # among ever fewer of its kind, each time half as many, and in the end alone: the innocent make a
@@ -94,42 +119,6 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT run_at FROM tasks
         WHERE status = 'waiting' AND run_at < 'infinity' AND run_at > now()
         ORDER BY run_at LIMIT 1) - now() AS next
-"""
-
-_MESSAGES = """
-(SELECT json_agg(json_build_array(i.id, i.event_type, i.payload, i.step, i.call, i.source)
-                 ORDER BY i.id)
- FROM inbox i WHERE i.task = t.id AND i.seq IS NULL)
-"""
-
-# Journals may be large, and many at once: so many as fit, of the others the ids alone.
-LOAD = """
-WITH owned AS MATERIALIZED (
-    SELECT id, coalesce(sum(bytes) OVER (
-        ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) < $3 AS fits
-    FROM tasks WHERE id = ANY($1::bigint[]) AND status = 'running' AND owner = $2
-)
-SELECT owned.id, owned.fits, task.* FROM owned LEFT JOIN LATERAL (
-    SELECT t.task_id, t.kind, t.tenant, t.description, t.deadline, t.budget_tokens, t.budget,
-           t.metadata, t.traceparent, t.created_at, t.epoch, t.wake, t.context, t.context_seq,
-           t.claims, t.bytes,
-           (SELECT json_agg(json_build_array(s.seq, s.kind, s.body, s.change, s.at) ORDER BY s.seq)
-            FROM steps s WHERE s.task = t.id) AS steps,
-           $messages AS inbox
-    FROM tasks t WHERE t.id = owned.id AND owned.fits
-    OFFSET 0  -- asked first: else a journal is built for each that does not fit, and thrown away
-) task ON true
-""".replace("$messages", _MESSAGES)
-
-UNREAD = "SELECT t.wake, $messages AS inbox FROM tasks t WHERE t.id = $1".replace(
-    "$messages", _MESSAGES
-)
-
-URGENT = """
-SELECT t.id FROM tasks t
-WHERE t.status = 'running' AND t.owner = $1
-  AND EXISTS (SELECT FROM inbox i
-              WHERE i.task = t.id AND i.seq IS NULL AND i.event_type = ANY($2::text[]))
 """
 
 # It keeps its place: whoever waited longer than others does not begin to wait anew. But a task of
@@ -195,89 +184,6 @@ UPDATE tasks t SET claims = claims - 1 FROM survived s WHERE t.id = s.id RETURNI
 OWNED = "SELECT id, epoch FROM tasks WHERE status = 'running' AND owner = $1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """A claimed task as its runner begins with it."""
-
-    snapshot: Snapshot
-    inbox: tuple[InboxMessage, ...]
-    """Messages that are not applied yet, in the order of their arrival."""
-    wake: int
-    """`tasks.wake` at the moment of reading."""
-    claims: int = 1
-    bytes: int = 0
-    """Of its journal and its messages."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deferred:
-    """A claimed task whose journal did not fit; it is still owned."""
-
-    key: TaskKey
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unreadable:
-    """A claimed task that this release can't run."""
-
-    claimed: Claimed
-    claims: int
-    error: UnreadableJournal
-
-
-def _steps(rows: list[list[Any]] | None) -> tuple[Step, ...]:
-    return tuple(
-        Step(
-            seq=Seq(seq),
-            body=load_body(kind, body),
-            change=change,
-            at=datetime.fromisoformat(at),
-        )
-        for seq, kind, body, change, at in rows or ()
-    )
-
-
-def _inbox(rows: list[list[Any]] | None) -> tuple[InboxMessage, ...]:
-    return tuple(
-        InboxMessage(id=id_, event_type=kind, payload=payload, step=step, call=call, source=source)
-        for id_, kind, payload, step, call, source in rows or ()
-    )
-
-
-def _context(row: Row, steps: tuple[Step, ...]) -> Context:
-    """The stored context, and what later steps changed: a large one is not rewritten every time."""
-    context = Context.from_json(row["context"])
-    for step in steps:
-        if step.seq > row["context_seq"]:
-            context = context.apply(step.change)
-    return context
-
-
-def _loaded(row: Row) -> Loaded:
-    steps = _steps(row["steps"])
-    task = Task(
-        key=TaskKey(row["id"]),
-        task_id=TaskId(row["task_id"]),
-        kind=row["kind"],
-        tenant=row["tenant"],
-        description=row["description"],
-        deadline=row["deadline"],
-        budget=Budget.of_row(tokens=row["budget_tokens"], document=row["budget"]),
-        metadata=row["metadata"],
-        created_at=row["created_at"],
-        traceparent=row["traceparent"],
-    )
-    return Loaded(
-        snapshot=Snapshot(
-            task=task, epoch=Epoch(row["epoch"]), context=_context(row, steps), steps=steps
-        ),
-        inbox=_inbox(row["inbox"]),
-        wake=row["wake"],
-        claims=row["claims"],
-        bytes=row["bytes"],
-    )
-
-
 async def wake_due(database: Database) -> timedelta | None:
     """Makes waiting tasks ready whose time has come; answers how long until the next one's.
 
@@ -309,44 +215,23 @@ async def claim(
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
 
 
+async def claim_beside(
+    database: Database, worker: WorkerId, *, limit: int, shared_claims: int
+) -> list[Claimed]:
+    """Takes what does not wait for its turn: cancelled, paused, past its deadline; and newcomers.
+
+    Of each tenant that has nothing with this worker one task. Suspects are not among them.
+    """
+    rows = await database.fetch(CLAIM_BESIDE, worker, limit, shared_claims)
+    return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
+
+
 async def claim_suspect(
     database: Database, worker: WorkerId, *, shared_claims: int, max_claims: int
 ) -> list[Claimed]:
     """Takes one task that was claimed `shared_claims` times without a step, if it may join."""
     rows = await database.fetch(CLAIM_SUSPECT, worker, shared_claims, max_claims)
     return [Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"])) for r in rows]
-
-
-async def load(
-    database: Database, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int = 2**62
-) -> list[Loaded | Unreadable | Deferred]:
-    """The tasks among `keys` that the worker owns, with their journals and unread messages.
-
-    One at least, and more until they have `max_bytes`; the others are deferred.
-    """
-    return [_read(row) for row in await database.fetch(LOAD, list(keys), worker, max_bytes)]
-
-
-def _read(row: Row) -> Loaded | Unreadable | Deferred:
-    if not row["fits"]:
-        return Deferred(key=TaskKey(row["id"]))
-    try:
-        return _loaded(row)
-    except UnreadableJournal as error:
-        claimed = Claimed(key=TaskKey(row["id"]), epoch=Epoch(row["epoch"]))
-        return Unreadable(claimed=claimed, claims=row["claims"], error=error)
-
-
-async def unread(database: Database, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
-    """The messages that are not applied yet, and `tasks.wake` at that moment."""
-    row = await database.fetch_one(UNREAD, key)
-    assert row is not None, f"task {key} is gone"
-    return _inbox(row["inbox"]), row["wake"]
-
-
-async def urgent(database: Database, worker: WorkerId) -> list[TaskKey]:
-    """The tasks that this worker runs and that have a message which can't wait."""
-    return [TaskKey(r["id"]) for r in await database.fetch(URGENT, worker, list(EVENTS))]
 
 
 async def reap(database: Database, *, lease: timedelta, until: datetime) -> int:

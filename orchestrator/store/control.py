@@ -75,7 +75,9 @@ WITH chosen AS MATERIALIZED (
         updated_at = now(),
         status = CASE WHEN t.status = 'waiting' THEN 'ready' ELSE t.status END,
         run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN least(t.run_at, now())
-                      ELSE t.run_at END
+                      ELSE t.run_at END,
+        urgent_at = CASE WHEN t.status IN ('waiting', 'ready') AND $9::text IN ('cancel', 'pause')
+                         THEN now() ELSE t.urgent_at END
     FROM event WHERE t.id = event.task
 )
 SELECT c.id, c.task_id, c.status, event.task IS NOT NULL AS is_told

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store import claims, outbox, targets, upkeep, workers
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
+from orchestrator.store import claims, loading, outbox, targets, upkeep, workers
 from orchestrator.store.database import Database
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written, journal
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from orchestrator.store.targets import PauseRow
 
 
@@ -35,6 +35,13 @@ class PostgresStore:
             self._database, worker, limit=limit, shared_claims=shared_claims, weights=weights
         )
 
+    async def claim_beside(
+        self, worker: WorkerId, *, limit: int, shared_claims: int
+    ) -> list[Claimed]:
+        return await claims.claim_beside(
+            self._database, worker, limit=limit, shared_claims=shared_claims
+        )
+
     async def claim_suspect(
         self, worker: WorkerId, *, shared_claims: int, max_claims: int
     ) -> list[Claimed]:
@@ -45,13 +52,13 @@ class PostgresStore:
     async def load(
         self, worker: WorkerId, keys: Sequence[TaskKey], *, max_bytes: int
     ) -> list[Loaded | Unreadable | Deferred]:
-        return await claims.load(self._database, worker, keys, max_bytes=max_bytes)
+        return await loading.load(self._database, worker, keys, max_bytes=max_bytes)
 
     async def unread(self, key: TaskKey) -> tuple[tuple[InboxMessage, ...], int]:
-        return await claims.unread(self._database, key)
+        return await loading.unread(self._database, key)
 
     async def urgent(self, worker: WorkerId) -> list[TaskKey]:
-        return await claims.urgent(self._database, worker)
+        return await loading.urgent(self._database, worker)
 
     async def journal(self, entries: Sequence[Entry]) -> dict[TaskKey, Written]:
         return await journal(self._database, entries)

@@ -63,6 +63,8 @@ tasks = Table(
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("finished_at", _time),
     Column("parked_for", JSONB),
+    # Since when a cancel or a pause waits for a worker to take the task.
+    Column("urgent_at", _time),
     UniqueConstraint("task_id", name="tasks_task_id_key"),
     postgresql_with={
         "fillfactor": 70,
@@ -102,6 +104,16 @@ Index(
     "tasks_without_wake_up",
     tasks.c.id,
     postgresql_where=text("status IN ('ready', 'waiting') AND run_at = 'infinity'"),
+)
+Index(
+    "tasks_urgent",
+    tasks.c.urgent_at,
+    postgresql_where=text("status = 'ready' AND urgent_at IS NOT NULL"),
+)
+Index(
+    "tasks_deadline",
+    tasks.c.deadline,
+    postgresql_where=text("status = 'ready' AND deadline IS NOT NULL"),
 )
 Index("tasks_running", tasks.c.owner, postgresql_where=text("status = 'running'"))
 Index("tasks_parked", tasks.c.id, postgresql_where=text("parked_for IS NOT NULL"))

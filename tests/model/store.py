@@ -16,9 +16,9 @@ from orchestrator.domain.ids import Seq, TaskKey, WorkerId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Failed, Step
 from orchestrator.domain.task import Task, TaskStatus
-from orchestrator.store.claims import Loaded
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.store.loading import Loaded
 from tests.model.tables import BEGUN, INFINITY, InboxRow, Tables, TaskRow, Told, WorkerRow
 
 
@@ -47,6 +47,22 @@ class ModelStore:
         """Tenants take turns; whose is the first one, PostgreSQL draws by lot."""
         runnable = [row for row in self.tables.tasks.values() if self.may_claim(row, shared_claims)]
         return self.take(worker, [row.id for row in _in_turn(runnable)[:limit]])
+
+    def claim_beside(self, worker: WorkerId, *, limit: int, shared_claims: int) -> list[Claimed]:
+        return self.take(worker, self.beside(worker, shared_claims=shared_claims)[:limit])
+
+    def beside(self, worker: WorkerId, *, shared_claims: int) -> list[TaskKey]:
+        """Who was told to end or to pause, who is late, and one of each tenant without any here."""
+        may = [r for r in self.tables.tasks.values() if self.may_claim(r, shared_claims)]
+        here = {row.tenant for row in self.tables.running(worker)}
+        pressing = [r.id for r in may if self.is_pressing(r)]
+        first = {r.tenant: r.id for r in reversed(_in_turn(may)) if r.tenant not in here}
+        return list(dict.fromkeys([*pressing, *first.values()]))
+
+    def is_pressing(self, row: TaskRow) -> bool:
+        deadline = row.message.deadline if row.message else None
+        is_late = deadline is not None and deadline <= self.now()
+        return row.is_urgent or is_late
 
     def claim_suspect(
         self, worker: WorkerId, *, shared_claims: int, max_claims: int
@@ -286,8 +302,7 @@ def _in_turn(runnable: list[TaskRow]) -> list[TaskRow]:
     turns: dict[tuple[int, str], int] = {}
     ranked: list[tuple[int, int, datetime, int, TaskRow]] = []
     for row in sorted(runnable, key=lambda r: (_priority(r), r.run_at, r.id)):
-        tenant = row.message.tenant if row.message else "default"
-        turn = turns[_priority(row), tenant] = turns.get((_priority(row), tenant), 0) + 1
+        turn = turns[_priority(row), row.tenant] = turns.get((_priority(row), row.tenant), 0) + 1
         ranked.append((_priority(row), turn, row.run_at, row.id, row))
     return [row for *_, row in sorted(ranked, key=lambda r: r[:4])]
 

@@ -34,6 +34,12 @@ class TaskRow:
     claims: int = 0
     wake: int = 0
     parked_for: tuple[str, ...] = ()
+    is_urgent: bool = False
+    """A cancel or a pause waits for a worker to take it."""
+
+    @property
+    def tenant(self) -> str:
+        return self.message.tenant if self.message else "default"
 
     def is_runnable(self, now: datetime) -> bool:
         return self.status in RUNNABLE and self.run_at <= now and self.run_at < INFINITY
@@ -43,6 +49,7 @@ class TaskRow:
         self.status, self.owner, self.epoch = TaskStatus.RUNNING, worker, Epoch(self.epoch + 1)
         self.claims += 1
         self.reason = None
+        self.is_urgent = False
         if run_at is not None:
             self.run_at = run_at
 

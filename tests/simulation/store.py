@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from orchestrator.domain.event import InboxMessage
 from orchestrator.domain.ids import TaskKey, WorkerId
 from orchestrator.domain.json import JsonObject
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Batch, Claimed, Ingested
 from orchestrator.store.journal import Entry, Written
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from orchestrator.store.targets import PauseRow
 from tests.model.intake import Taker
 from tests.simulation.clock import Process
@@ -36,6 +36,15 @@ class SimulatedStore:
             self._process,
             f"claim {limit}",
             lambda: self._model.claim(worker, limit=limit, shared_claims=shared_claims),
+        )
+
+    async def claim_beside(
+        self, worker: WorkerId, *, limit: int, shared_claims: int
+    ) -> list[Claimed]:
+        return await self._world.ask(
+            self._process,
+            f"claim {limit} beside",
+            lambda: self._model.claim_beside(worker, limit=limit, shared_claims=shared_claims),
         )
 
     async def claim_suspect(

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from orchestrator.domain.ids import TaskKey, WorkerId
-from orchestrator.store.claims import Loaded
 from orchestrator.store.ingest import Advance, Batch, Claimed
+from orchestrator.store.loading import Loaded
 from tests.model.intake import Taker
 from tests.model.store import ModelStore
 from tests.simulation.clock import passes

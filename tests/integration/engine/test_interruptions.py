@@ -14,7 +14,7 @@ from orchestrator.domain.ids import TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Cancelled, StepBody
 from orchestrator.engine import under_way
-from orchestrator.store import claims, operations
+from orchestrator.store import loading, operations
 from orchestrator.store.database import Database, Row
 from orchestrator.store.journal import JOURNAL
 from tests.fakes.bus import until
@@ -230,7 +230,7 @@ class WritesLate(Stalling):
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
         rows = await super().fetch(sql, *args)
-        if sql == claims.UNREAD:
+        if sql == loading.UNREAD:
             self.stall()
             self.has_read.set()
         return rows

@@ -10,9 +10,9 @@ from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.engine.pace import PIECE
 from orchestrator.engine.worker import Worker
-from orchestrator.store import claims
-from orchestrator.store.claims import LOAD, Deferred, Loaded
+from orchestrator.store import claims, loading
 from orchestrator.store.database import Database
+from orchestrator.store.loading import LOAD, Deferred, Loaded
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, slow
@@ -142,11 +142,11 @@ async def test_a_load_takes_what_fits_and_defers_the_rest(database: Database) ->
     await database.fetch(LARGE, 5, 1000)
     mine = await claims.claim(database, WorkerId(1), limit=5, shared_claims=5)
     keys = sorted(task.key for task in mine)
-    found = await claims.load(database, WorkerId(1), keys, max_bytes=1500)
+    found = await loading.load(database, WorkerId(1), keys, max_bytes=1500)
     loaded = [t.snapshot.task.key for t in found if isinstance(t, Loaded)]
     deferred = [t.key for t in found if isinstance(t, Deferred)]
     assert (sorted(loaded), sorted(deferred)) == (keys[:2], keys[2:])
-    assert await claims.load(database, WorkerId(2), keys, max_bytes=1500) == []
+    assert await loading.load(database, WorkerId(2), keys, max_bytes=1500) == []
 
 
 async def test_what_does_not_fit_is_not_read(database: Database) -> None:

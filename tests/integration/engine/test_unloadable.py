@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store import claims
+from orchestrator.store import loading
 from orchestrator.store.database import Database, Row
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
@@ -20,7 +20,7 @@ class Damaged(Database):
         self.loads = 0
 
     async def fetch(self, sql: str, *args: Any) -> Sequence[Row]:
-        if sql == claims.LOAD and self.keys.intersection(args[0]):
+        if sql == loading.LOAD and self.keys.intersection(args[0]):
             self.loads += 1
             raise StoreUnavailable("PostgreSQL: missing chunk number 0 for toast value (XX001)")
         return await super().fetch(sql, *args)

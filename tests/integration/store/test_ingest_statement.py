@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from orchestrator.domain.ids import WorkerId
-from orchestrator.store import claims, positions, workers
+from orchestrator.store import loading, positions, workers
 from orchestrator.store.database import Database, DatabaseOptions, Row
 from orchestrator.store.ingest import Batch, Ingested, NewEvent, NewTask, ingest
 from orchestrator.store.positions import Position
@@ -173,7 +173,7 @@ async def test_event_that_cannot_wait_is_told_to_who_runs_the_task(
     await write([feed], [feed.new_task("t")], worker=worker, room=1)
     done = await write([feed], [feed.new_event("t", event_type)], worker=worker, room=5)
     assert done.woken == ((await task_row(database, "t"))["id"],)
-    assert await claims.urgent(database, worker) == [*done.woken]
+    assert await loading.urgent(database, worker) == [*done.woken]
 
 
 @pytest.mark.parametrize("status", FINAL)

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from orchestrator.domain.step import Completed
 from orchestrator.domain.task import TaskStatus
-from orchestrator.store import claims, outbox, workers
+from orchestrator.store import claims, loading, outbox, workers
 from orchestrator.store.database import Database, DatabaseOptions, Row
 from orchestrator.store.journal import Rest
 from tests.integration.store.journaled import Journal
@@ -118,9 +118,9 @@ async def test_this_release_goes_on_with_what_the_last_one_began(old: LastReleas
 
     new = await workers.register(old.database, "new")
     (claimed,) = await claims.claim(old.database, new, limit=10, shared_claims=5)
-    (loaded,) = await claims.load(old.database, new, [claimed.key])
+    (loaded,) = await loading.load(old.database, new, [claimed.key])
 
-    assert isinstance(loaded, claims.Loaded)
+    assert isinstance(loaded, loading.Loaded)
     assert [s.body.kind for s in loaded.snapshot.steps] == ["accepted", "event"]
     assert [m.event_type for m in loaded.inbox] == ["data"]
     assert await old.journal(mine["id"], mine["epoch"], seq=3, status=None) == []

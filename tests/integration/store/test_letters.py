@@ -61,6 +61,20 @@ async def test_a_task_that_was_sent_back_to_work_says_how_often(database: Databa
         await operations.retry(database, key)
 
 
+async def test_steps_that_a_fork_shares_with_its_origin_are_no_replays_of_it(
+    database: Database,
+) -> None:
+    await Feed(database).task("t")
+    # As `tasks fork` copies them: without an epoch.
+    await database.fetch(
+        "INSERT INTO steps (task, seq, kind, body, epoch)"
+        " SELECT id, 2, 'retried', '{}', 0 FROM tasks WHERE task_id = 't'"
+    )
+    await database.fetch("UPDATE tasks SET seq = 2, claims = 2 WHERE task_id = 't'")
+    assert await upkeep.quarantine(database, max_claims=2, dead_letters="dead") == 1
+    assert (await letter_headers(database))["dlq.replays"] == "0"
+
+
 async def test_of_many_commands_at_once_no_more_send_a_letter_again_than_may(
     database: Database,
 ) -> None:

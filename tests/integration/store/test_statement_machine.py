@@ -28,7 +28,7 @@ from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import Seq, TaskId, TaskKey
 from orchestrator.domain.step import EventApplied, Step
 from orchestrator.domain.task import TaskStatus
-from orchestrator.store import claims, operations, positions, upkeep, workers
+from orchestrator.store import claims, loading, operations, positions, upkeep, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.ingest import Batch, NewEvent, NewTask, ingest
 from orchestrator.store.journal import Entry, Rest, journal
@@ -160,6 +160,22 @@ class Statements(RuleBasedStateMachine):
         model = both.model.take(model_worker, [both.model_key(chosen[c.key]) for c in real])
         self.held += [(name, held) for held in both.pair(real, model)]
 
+    @rule(name=names, limit=st.integers(1, 3))
+    def claim_beside(self, name: str, limit: int) -> None:
+        both = self.both
+        if name not in both.workers:
+            return
+        real_worker, model_worker = both.workers[name]
+        real = both.do(
+            claims.claim_beside(self.database, real_worker, limit=limit, shared_claims=MAX_CLAIMS)
+        )
+        # Those of one tenant, and of several that are pressing, may come in any order.
+        may = both.model.beside(model_worker, shared_claims=MAX_CLAIMS)
+        assert len(real) == min(limit, len(may))
+        chosen = both.task_ids([c.key for c in real])
+        model = both.model.take(model_worker, [both.model_key(chosen[c.key]) for c in real])
+        self.held += [(name, held) for held in both.pair(real, model)]
+
     @rule(name=names)
     def look_what_is_owned(self, name: str) -> None:
         both = self.both
@@ -167,7 +183,7 @@ class Statements(RuleBasedStateMachine):
             real_worker, model_worker = both.workers[name]
             owned = both.do(claims.owned(self.database, real_worker))
             both.pair(owned, both.model.owned(model_worker))
-            urgent = both.do(claims.urgent(self.database, real_worker))
+            urgent = both.do(loading.urgent(self.database, real_worker))
             assert len(urgent) == len(both.model.urgent(model_worker))
 
     @precondition(lambda self: self.held)

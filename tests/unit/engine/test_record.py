@@ -14,8 +14,8 @@ from orchestrator.domain.step import Accepted, Decided, EventApplied, Failed, St
 from orchestrator.domain.task import Task, TaskStatus
 from orchestrator.engine.journal import Journal
 from orchestrator.engine.record import CONTEXT_BYTES, CONTEXT_EVERY_STEPS, Record
-from orchestrator.store.claims import Loaded
 from orchestrator.store.journal import Entry, Rest, Written
+from orchestrator.store.loading import Loaded
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TOLD = EventApplied(event_type="data")

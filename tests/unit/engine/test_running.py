@@ -17,9 +17,9 @@ from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.running import Capacity, Running
 from orchestrator.engine.tools import Tools
-from orchestrator.store.claims import Deferred, Loaded, Unreadable
 from orchestrator.store.ingest import Claimed
 from orchestrator.store.journal import Entry, Written
+from orchestrator.store.loading import Deferred, Loaded, Unreadable
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete
 from tests.unit.engine.journals import NOW, snapshot
