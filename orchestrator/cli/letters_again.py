@@ -11,7 +11,7 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.replay import counted, obstacle, paced, replay, resting
 from orchestrator.cli.output import note
-from orchestrator.cli.session import with_database
+from orchestrator.cli.session import user, with_database
 from orchestrator.domain.errors import NotAllowed, NotFound, OrchestratorError
 from orchestrator.domain.ids import TaskId
 from orchestrator.store import operations
@@ -93,9 +93,11 @@ def send_all(
                 done(letter, f"sent to {letter.topic} again")
 
     async def retry(database: Database) -> None:
+        who = user()
         async for letter in paced(tasks, per_second=rate, start=1 if messages else 0):
             try:
-                await operations.retry(database, TaskId(letter.task_id or ""))
+                task_id, reason = TaskId(letter.task_id or ""), f"dead letter {letter.id}"
+                await operations.retry(database, task_id, by=who, reason=reason)
             except (NotAllowed, NotFound) as error:
                 errors.append(f"{letter.id}: left as it is: {error}")
                 continue

@@ -11,6 +11,7 @@ import pytest_asyncio
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.topics import ensure_topics
+from orchestrator.cli.session import user
 from orchestrator.domain.decision import Fail
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.store.database import Database, DatabaseOptions
@@ -190,6 +191,8 @@ async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_let
     await desk.letter("a1", reason=reason, task_id=headers["dlq.task_id"])
     assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
     await reaches(database, "t1", "ready")
+    last = (await told(desk.environ, "tasks", "history", "t1"))["steps"][-1]
+    assert (last["who"], last["why"]) == (user(), "dead letter a1")
     (listed,) = await told(desk.environ, "dead-letters", "list")
     assert listed["replays"] == 1
     for arguments in ((), ("--dry-run",)):
