@@ -1,5 +1,6 @@
 """`orchestrator dead-letters` on a topic with letters of several kinds."""
 
+import base64
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,14 +36,16 @@ class Desk:
     options: BusOptions
     environ: dict[str, str]
 
-    async def letter(self, id_: str, *, value: bytes = TASK, **headers: str) -> None:
+    async def letter(
+        self, id_: str, *, value: bytes = TASK, key: bytes = b"k", **headers: str
+    ) -> None:
         """A letter as the service writes it."""
         given = {"reason": "schema", "original.topic": self.options.topics.tasks, **headers}
         named = [(f"dlq.{name}", value.encode()) for name, value in given.items()]
         async with Publisher(self.options) as publisher:
             topic = self.options.topics.dead_letters
             await publisher.publish(
-                topic, key=b"k", value=value, headers=[("dlq.id", id_.encode()), *named]
+                topic, key=key, value=value, headers=[("dlq.id", id_.encode()), *named]
             )
 
     async def listed(self, *arguments: str) -> list[str]:
@@ -94,6 +97,16 @@ async def test_a_letter_is_shown_decoded_and_byte_for_byte(desk: Desk) -> None:
     assert f"value, {len(TASK)} bytes" in shown.stdout
     raw = await called(desk.environ, "dead-letters", "show", "a1", "--raw")
     assert raw.stdout.encode() == TASK
+
+
+async def test_a_letter_is_shown_with_what_a_parser_would_change_and_any_key(desk: Desk) -> None:
+    value = b'{"id": 18446744073709551617, "amount": 1, "amount": 1.10}'
+    await desk.letter("a1", value=value, key=b"k\xff")
+    shown = (await called(desk.environ, "dead-letters", "show", "a1")).stdout
+    lines = [line.strip() for line in shown.splitlines()]
+    assert lines[-5:] == ["{", '"id": 18446744073709551617,', '"amount": 1,', '"amount": 1.10', "}"]
+    letter = await told(desk.environ, "dead-letters", "show", "a1")
+    assert (letter["key"], letter["key_base64"]) == ("k\\xff", base64.b64encode(b"k\xff").decode())
 
 
 async def test_those_that_match_are_sent_again_after_a_look(desk: Desk) -> None:
