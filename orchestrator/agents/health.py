@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from pydantic import BaseModel
 
@@ -61,10 +62,18 @@ async def _ask(client: AgentHttpClient, agent: Agent) -> _Answer:
     ) as response:
         body = await read_body(response, agent_id=agent.id, max_bytes=MAX_BODY_BYTES)
         try:
-            return _Answer.model_validate(parse_json(body, max_depth=MAX_DEPTH))
+            answer = _Answer.model_validate(parse_json(body, max_depth=MAX_DEPTH))
         except ValueError as error:
-            raise AgentFailed(
-                f"agent {agent.id!r} answered HTTP {response.status_code} to GET {url}; "
-                'expected 200 with {"ready": true, "version": …, "capabilities": […]}',
-                retryable=True,
-            ) from error
+            raise _unexpected(agent, url, response.status_code) from error
+        # That it is not ready it may say with any status, as load balancers want it.
+        if answer.ready and response.status_code != HTTPStatus.OK:
+            raise _unexpected(agent, url, response.status_code)
+        return answer
+
+
+def _unexpected(agent: Agent, url: str, status: int) -> AgentFailed:
+    return AgentFailed(
+        f"agent {agent.id!r} answered HTTP {status} to GET {url}; "
+        'expected 200 with {"ready": true, "version": …, "capabilities": […]}',
+        retryable=True,
+    )

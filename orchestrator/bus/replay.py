@@ -121,11 +121,7 @@ async def replay(
     for letter in letters:
         if problem := obstacle(letter, force=force, is_edited=value is not None):
             raise NotAllowed(problem)
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for number, letter in enumerate(letters):
-        if per_second is not None:
-            await asyncio.sleep(began + number / per_second - loop.time())
+    async for letter in paced(letters, per_second=per_second):
         replays = await _count(database, letter, force=force)
         await publisher.publish(
             letter.topic,
@@ -133,6 +129,18 @@ async def replay(
             value=letter.value if value is None else value,
             headers=headers_to_bytes(_replay_headers(letter, replays)),
         )
+        yield letter
+
+
+async def paced(
+    letters: Sequence[DeadLetterView], *, per_second: float | None, start: int = 0
+) -> AsyncIterator[DeadLetterView]:
+    """The letters, each no sooner than its turn is; `start` of 1: another went just before."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number, letter in enumerate(letters, start):
+        if per_second is not None:
+            await asyncio.sleep(began + number / per_second - loop.time())
         yield letter
 
 

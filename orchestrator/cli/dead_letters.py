@@ -25,6 +25,7 @@ from orchestrator.cli.output import (
     AsJson,
     complain,
     console,
+    laid_out,
     note,
     print_json,
     printable_block,
@@ -295,15 +296,21 @@ def _source(letter: DeadLetterView) -> str:
 
 
 def _decoded(value: bytes) -> str:
-    """JSON laid out for people, any other text as it is."""
+    """JSON laid out for people, word for word as it came; any other text as it is."""
+    text = _text(value)
     try:
-        return orjson.dumps(orjson.loads(value), option=orjson.OPT_INDENT_2).decode()
-    except (ValueError, TypeError):
-        return _text(value)
+        orjson.loads(value)
+    except ValueError:
+        return text
+    return laid_out(text)
 
 
 def _text(value: bytes | None) -> str:
     return "" if value is None else value.decode("utf-8", errors="backslashreplace")
+
+
+def _base64(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
 
 
 def _document(letter: DeadLetterView) -> JsonObject:
@@ -318,7 +325,8 @@ def _document(letter: DeadLetterView) -> JsonObject:
         "replays": letter.replays,
         "at": letter.at.isoformat(),
         "key": None if letter.key is None else _text(letter.key),
+        "key_base64": _base64(letter.key),
         "value": None if letter.value is None else _text(letter.value),
-        "value_base64": None if letter.value is None else base64.b64encode(letter.value).decode(),
+        "value_base64": _base64(letter.value),
         "headers": [[name, value] for name, value in letter.original_headers],
     }

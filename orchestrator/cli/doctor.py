@@ -3,19 +3,17 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import typer
 from rich.text import Text
 
-from orchestrator.agents.declaration import parse
-from orchestrator.agents.health import health
-from orchestrator.agents.http import agent_http_client
 from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import look_at_cluster
+from orchestrator.cli.doctor_agents import agent_findings, declared
 from orchestrator.cli.doctor_model import model_finding
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
@@ -24,7 +22,6 @@ from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
 from orchestrator.settings import Examined, Settings, examine_settings
-from orchestrator.store import agents as stored
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.revision import check_revision, head
@@ -185,16 +182,17 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
-    async for finding in _agents(database):
+    found = await declared(database, settings)
+    async for finding in agent_findings(found):
         yield finding
-    for finding in await _pauses(database, settings.llm_model):
+    for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding
 
 
-async def _pauses(database: Database, model: str) -> list[Finding]:
+async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:
     """What an operator put on hold: all is well then, and its tasks stand still all the same."""
     commands = {model_target(model): (f"model {model}", f"models resume {model}")}
-    for agent in await _declared(database):
+    for agent in agents:
         whose = "" if agent.tenant == "default" else f" --tenant {agent.tenant}"
         target = agent_target(agent.tenant, agent.id)
         commands[target] = f"agent {agent.id}", f"agents resume {agent.id}{whose}"
@@ -210,13 +208,6 @@ async def _pauses(database: Database, model: str) -> list[Finding]:
     ]
 
 
-async def _declared(database: Database) -> list[Agent]:
-    return [
-        parse(document, source="the catalogue", environ={})
-        for document in await stored.declarations(database)
-    ]
-
-
 def clock_finding(skew: float) -> Finding:
     """`skew`: seconds by which PostgreSQL's clock is ahead of this machine's."""
     says = f"PostgreSQL's is {abs(skew):.1f} s {'ahead' if skew > 0 else 'behind'}"
@@ -224,21 +215,3 @@ def clock_finding(skew: float) -> Finding:
         return Finding(name="clock", state="ok", says=says)
     advice = "the service goes by PostgreSQL's clock, logs by this machine's: synchronise both"
     return Finding(name="clock", state="warning", says=says, advice=advice)
-
-
-async def _agents(database: Database) -> AsyncIterator[Finding]:
-    declared = await _declared(database)
-    if not declared:
-        advice = "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR"
-        yield Finding(name="agents", state="warning", says="there are none", advice=advice)
-        return
-    async with agent_http_client() as client:
-        answers = await asyncio.gather(*(health(client, agent) for agent in declared))
-    for agent, answer in zip(declared, answers, strict=True):
-        if answer.ready:
-            says = f"{agent.id} is ready at {agent.endpoint} ({answer.duration_ms} ms)"
-            yield Finding(name="agent", state="ok", says=says)
-        else:
-            says = answer.error or f"agent {agent.id!r} says that it is not ready"
-            advice = f"look at {agent.endpoint}/health; its calls wait until it answers"
-            yield Finding(name="agent", state="failed", says=says, advice=advice)

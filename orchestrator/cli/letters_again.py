@@ -9,9 +9,9 @@ from orchestrator.bus.dead_letters import OF_TASKS
 from orchestrator.bus.letters import DeadLetterView
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
-from orchestrator.bus.replay import counted, obstacle, replay, resting
+from orchestrator.bus.replay import counted, obstacle, paced, replay, resting
 from orchestrator.cli.output import note
-from orchestrator.cli.session import with_database
+from orchestrator.cli.session import user, with_database
 from orchestrator.domain.errors import NotAllowed, NotFound, OrchestratorError
 from orchestrator.domain.ids import TaskId
 from orchestrator.store import operations
@@ -93,14 +93,17 @@ def send_all(
                 done(letter, f"sent to {letter.topic} again")
 
     async def retry(database: Database) -> None:
-        for letter in tasks:
+        who = user()
+        async for letter in paced(tasks, per_second=rate, start=1 if messages else 0):
             try:
-                await operations.retry(database, TaskId(letter.task_id or ""))
+                task_id, reason = TaskId(letter.task_id or ""), f"dead letter {letter.id}"
+                await operations.retry(database, task_id, by=who, reason=reason)
             except (NotAllowed, NotFound) as error:
                 errors.append(f"{letter.id}: left as it is: {error}")
                 continue
+            # At a pace the last may be hours away: nobody waits for it, nor after an interruption.
+            await notify(database, Notice.RUNNABLE, Notice.OUTBOX)
             done(letter, f"task {letter.task_id} goes back to work")
-        await notify(database, Notice.RUNNABLE)
 
     if messages:
         with_database(publish)

@@ -5,8 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
+from orchestrator.cli.output import shortened
+
 _AGO = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST = timedelta(days=366_000)
+"""A thousand years: such a time ago is one that Python and PostgreSQL can say."""
+_DIGITS = 15
+"""More are too long in every unit, and Python refuses to read thousands of them."""
 
 
 def duration(text: str, *, option: str) -> timedelta:
@@ -16,7 +22,7 @@ def duration(text: str, *, option: str) -> timedelta:
         raise typer.BadParameter(
             f"{text!r} is no duration; expected one such as 15m, 2h, 7d", param_hint=option
         )
-    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+    return _span(found, option=option)
 
 
 def moment(text: str | None, *, option: str) -> datetime | None:
@@ -25,13 +31,24 @@ def moment(text: str | None, *, option: str) -> datetime | None:
         return None
     ago = _AGO.fullmatch(text)
     if ago:
-        return datetime.now(UTC) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        return datetime.now(UTC) - _span(ago, option=option)
     try:
         found = datetime.fromisoformat(text)
-    except ValueError as error:
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
             f"{text!r} is no time; expected one such as 2026-01-31T12:00:00Z (without a zone: "
             "UTC), or 15m, 2h, 7d for so long ago",
             param_hint=option,
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _span(found: re.Match[str], *, option: str) -> timedelta:
+    digits = found[1].lstrip("0") or "0"
+    seconds = int(digits) * _SECONDS[found[2]] if len(digits) <= _DIGITS else float("inf")
+    if seconds > _LONGEST.total_seconds():
+        raise typer.BadParameter(
+            f"{shortened(found[0], 40)!r} is too long; expected at most {_LONGEST.days}d",
+            param_hint=option,
+        )
+    return timedelta(seconds=seconds)

@@ -4,6 +4,7 @@ Colour only on a terminal and without `NO_COLOR`; texts of others are shown with
 characters.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing el
 
 WIDE = 240
 """Columns where stdout is no terminal: a table is as wide as what is in it."""
+
+WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+"""Of JSON: texts, brackets, signs, and whatever else stands between them."""
+DEEPEST = 64
+"""Levels that are indented: a message of a thousand brackets must not fill the memory."""
 
 STATUS_STYLES = {
     "completed": "green",
@@ -82,6 +88,26 @@ def print_json_line(value: Any) -> None:
 def pretty(value: Any) -> str:
     """JSON for people."""
     return printable_block(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def laid_out(text: str) -> str:
+    """JSON with each member on a line of its own, and otherwise as it came.
+
+    Whoever looks for what is wrong with it has to see names that come twice, and all the digits.
+    """
+    parts: list[str] = []
+    depth, before = 0, ""
+    for word in WORDS.findall(text):
+        begins = before in ("{", "[")
+        ends = word in ("}", "]")
+        depth -= ends
+        # Between the brackets of what is empty stands nothing.
+        if before == "," or begins != ends:
+            parts.append("\n" + "  " * min(depth, DEEPEST))
+        parts.append(": " if word == ":" else word)
+        depth += word in ("{", "[")
+        before = word
+    return "".join(parts)
 
 
 def printable_block(text: str) -> str:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import orjson
 import typer
 
+from orchestrator.bus.decoding import decode
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, complain, confirm, console, note, print_json
 from orchestrator.cli.session import user, with_database
 from orchestrator.domain.budget import MAX_COST
-from orchestrator.domain.errors import NotAllowed
+from orchestrator.domain.errors import InvalidMessage, NotAllowed
 from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
@@ -204,14 +204,19 @@ def _answer(success: str | None, failed: str | None) -> JsonObject:
 
 
 def object_of(text: str, *, option: str) -> JsonObject:
-    """The JSON object that an option holds; raises `BadParameter` where it holds none."""
+    """The JSON object that an option holds, by the rules for messages.
+
+    What they refuse would be changed silently on its way into the journal, or refused there.
+
+    Raises:
+        BadParameter: it holds none, or one that a message may not hold.
+    """
+    # Bytes of an argument that are no UTF-8; how long it may be is the system's to say.
+    value = text.encode(errors="surrogateescape")
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise typer.BadParameter(f"is not JSON: {error}", param_hint=option) from error
-    if not isinstance(value, dict):
-        raise typer.BadParameter("expected an object, such as {}", param_hint=option)
-    return value
+        return decode(value, max_bytes=len(value))
+    except InvalidMessage as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _meant(found: Sequence[OpenCall], *, step: int, call: int | None) -> OpenCall | str:

@@ -16,6 +16,7 @@ from orchestrator.cli.task_view import cost_text, tokens_text
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.errors import UnreadableJournal
+from orchestrator.domain.event import URGENT
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     Accepted,
@@ -115,7 +116,9 @@ def _(body: Accepted) -> Told:
 
 @_of.register
 def _(body: EventApplied) -> Told:
-    who, reason = body.payload.get("by"), body.payload.get("reason")
+    # What people tell tasks has these; of any other event they are data.
+    said = body.payload if body.event_type in URGENT else {}
+    who, reason = said.get("by"), said.get("reason")
     about = "" if body.call is None else f" about call {body.step}/{body.call}"
     return str(who or body.source or "engine"), f"event {body.event_type}{about}", str(reason or "")
 
@@ -187,8 +190,8 @@ def _(body: Cancelled) -> Told:
 
 
 @_of.register
-def _(_: Retried) -> Told:
-    return "a person", "sent it back to work", ""
+def _(body: Retried) -> Told:
+    return body.by or "a person", "sent it back to work", body.reason
 
 
 @_of.register

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.bus.contract import EventMessage
 from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import user, with_database
 from orchestrator.cli.task_control import By, Reason, object_of
 from orchestrator.cli.task_history import happening, history_table, totals
+from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.ids import Epoch, Seq, TaskId
 from orchestrator.domain.step import Forked
 from orchestrator.store import fork as forks
@@ -53,7 +55,7 @@ def fork(  # noqa: PLR0913 # sizes: each is an option of the command line
     as_json: AsJson = False,
 ) -> None:
     """A new task that goes on from a step of this one; no journaled call is made again."""
-    made = TaskId(new or f"{task_id[:180]}-fork-{uuid.uuid4().hex[:8]}")
+    made = _id_of_fork(task_id, new)
     body = Forked(
         task=task_id,
         step=Seq(from_step),
@@ -71,3 +73,13 @@ def fork(  # noqa: PLR0913 # sizes: each is an option of the command line
         print_json({"task_id": made, "from": task_id, "step": from_step})
     else:
         console().print(f"task {made} goes on from step {from_step} of task {task_id}")
+
+
+def _id_of_fork(task_id: str, new: str | None) -> TaskId:
+    """The id given, or one made up; raises `BadParameter` where no message could name it."""
+    if new is None:
+        return TaskId(f"{task_id[:180]}-fork-{uuid.uuid4().hex[:8]}")
+    try:
+        return TaskId(EventMessage.read({"task_id": new}).task_id)
+    except InvalidMessage as error:
+        raise typer.BadParameter(str(error), param_hint="--id") from error

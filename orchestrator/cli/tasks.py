@@ -9,7 +9,7 @@ from orchestrator.cli import task_control, task_travel
 from orchestrator.cli import watch as watching
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, console, note, print_json, time_text
-from orchestrator.cli.session import settings_for, with_database
+from orchestrator.cli.session import settings_for, user, with_database
 from orchestrator.cli.task_budget import budget_of
 from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
 from orchestrator.domain.ids import Seq, TaskId
@@ -152,11 +152,18 @@ app.command()(task_travel.fork)
 
 
 @app.command()
-def retry(task_id: Id, *, as_json: AsJson = False) -> None:
+def retry(
+    task_id: Id,
+    *,
+    reason: task_control.Reason = "",
+    by: task_control.By = None,
+    as_json: AsJson = False,
+) -> None:
     """Send a failed or quarantined task back to work; its limits count anew."""
+    who = user() if by is None else by
 
     async def work(database: Database) -> TaskStatus:
-        was = await operations.retry(database, TaskId(task_id))
+        was = await operations.retry(database, TaskId(task_id), by=who, reason=reason)
         await notify(database, Notice.RUNNABLE, Notice.OUTBOX)
         return was
 

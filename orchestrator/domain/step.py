@@ -234,6 +234,8 @@ class Retried:
     """A person sent a failed task back to work: limits and attempts count anew from here."""
 
     kind: ClassVar[str] = "retried"
+    by: Annotated[str, Field(exclude_if=lambda v: not v)] = ""
+    reason: Annotated[str, Field(exclude_if=lambda v: not v)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

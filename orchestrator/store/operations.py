@@ -5,8 +5,11 @@ It is one statement that takes the task's row first, like all others; the caller
 
 from collections.abc import Mapping, Sequence
 
+import orjson
+
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
+from orchestrator.domain.step import Retried, dump_body
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store.database import Database, Row
 from orchestrator.store.history import no_such_task
@@ -30,7 +33,7 @@ RETRY = f"""
 WITH locked AS MATERIALIZED ({_LOOK} FOR UPDATE
 ), step AS (
     INSERT INTO steps (task, seq, kind, body, epoch)
-    SELECT id, seq + 1, 'retried', '{{}}', epoch + 1 FROM locked
+    SELECT id, seq + 1, 'retried', $2::jsonb, epoch + 1 FROM locked
     WHERE status IN ('failed', 'quarantined') AND was_accepted AND NOT is_undone
     RETURNING task, seq
 ), told AS (
@@ -45,14 +48,19 @@ SELECT l.status, l.was_accepted, l.is_undone, EXISTS (SELECT FROM step) AS done 
 """  # noqa: S608 - of constants
 
 
-async def retry(database: Database, task_id: TaskId) -> TaskStatus:
+async def retry(
+    database: Database, task_id: TaskId, *, by: str = "", reason: str = ""
+) -> TaskStatus:
     """Sends a failed or quarantined task back to work; answers the status in which it was.
+
+    Who wanted that, and why, is kept in the journal.
 
     Raises:
         NotFound: there is no such task.
         NotAllowed: it did not fail, its effects were undone, or no task message ever came for it.
     """
-    row = await database.fetch_one(RETRY, [task_id])
+    body = orjson.loads(dump_body(Retried(by=by, reason=reason)))
+    row = await database.fetch_one(RETRY, [task_id], body)
     if row is None:
         raise no_such_task(task_id)
     if not row["done"]:

@@ -1,7 +1,8 @@
 """How often dead letters were sent again, whatever came of it.
 
 A message is counted before it is sent: who breaks off in between has counted one too many, never
-too few. A stored task is sent back to work by a step, and its steps are the count.
+too few. A stored task is sent back to work by a step, and its steps are the count; those that a
+fork copied (epoch 0) are the other task's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ OF_MESSAGES = "SELECT origin, replays FROM dead_letter_replays WHERE origin = AN
 
 OF_TASKS = """
 SELECT t.task_id, count(*)::int AS replays FROM tasks t JOIN steps s ON s.task = t.id
-WHERE t.task_id = ANY($1) AND s.kind = 'retried' GROUP BY t.task_id
+WHERE t.task_id = ANY($1) AND s.kind = 'retried' AND s.epoch > 0 GROUP BY t.task_id
 """
 
 

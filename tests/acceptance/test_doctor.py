@@ -128,7 +128,8 @@ async def test_a_database_without_a_schema_fails_and_is_to_be_migrated(
 async def test_where_no_worker_runs_and_no_agent_is_declared_it_warns_and_says_how_to_begin(
     office: Office, database_url: str
 ) -> None:
-    done = await beside(office, database_url)
+    environ = {**office.service.environ(), "DATABASE_URL": database_url}
+    done = await called({**environ, "ORCHESTRATOR_AGENTS_DIR": ""}, "doctor")
     assert done.returncode == 0  # a service that is yet to be started has nothing wrong
     assert troubles(done) == [
         "warning workers none runs → `orchestrator worker`",

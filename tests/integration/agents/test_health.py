@@ -25,6 +25,8 @@ async def test_a_ready_agent_tells_version_and_capabilities() -> None:
         (Behaviour(kind="hang"), "did not answer within 0.2 s"),
         (Behaviour(kind="reset"), "the connection to agent 'crm' failed"),
         (status(503, body='{"ready": false}'), None),
+        (status(503, body='{"ready": true}'), "answered HTTP 503 to GET"),
+        (status(202, body='{"ready": true}'), "answered HTTP 202 to GET"),
     ],
 )
 async def test_an_agent_that_is_not_ready_is_told_why(

@@ -169,7 +169,8 @@ async def test_a_call_whose_outcome_nobody_knows_is_shown_and_resolved(
         (("a", "--step", "2", "--failed", "no"), 1, "several calls of step 2 are open"),
         (("nobody", "--step", "2", "--failed", "no"), 1, "there is no task 'nobody'"),
         (("a", "--step", "2"), 2, "give --success or --failed"),
-        (("a", "--step", "2", "--success", "[]"), 2, "expected an object"),
+        (("a", "--step", "2", "--success", "[]"), 2, "expected a JSON object"),
+        (("a", "--step", "2", "--success", '{"n": 1e999}'), 2, "larger than a double can be"),
         (("a", "--step", "2", "--call", "1", "--failed", " "), 2, "say why it was not done"),
     ],
 )

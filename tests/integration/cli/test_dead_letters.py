@@ -1,7 +1,9 @@
 """`orchestrator dead-letters` on a topic with letters of several kinds."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,13 @@ import pytest_asyncio
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.topics import ensure_topics
+from orchestrator.cli.session import user
+from orchestrator.domain.decision import Fail
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.notices import CHANNEL, Notice
 from orchestrator.store.outbox import Letter, next_rows
-from tests.fakes.bus import bus_options
+from tests.fakes.bus import bus_options, until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner
 from tests.fakes.workers import Feed, reaches, running_worker
@@ -31,14 +36,16 @@ class Desk:
     options: BusOptions
     environ: dict[str, str]
 
-    async def letter(self, id_: str, *, value: bytes = TASK, **headers: str) -> None:
+    async def letter(
+        self, id_: str, *, value: bytes = TASK, key: bytes = b"k", **headers: str
+    ) -> None:
         """A letter as the service writes it."""
         given = {"reason": "schema", "original.topic": self.options.topics.tasks, **headers}
         named = [(f"dlq.{name}", value.encode()) for name, value in given.items()]
         async with Publisher(self.options) as publisher:
             topic = self.options.topics.dead_letters
             await publisher.publish(
-                topic, key=b"k", value=value, headers=[("dlq.id", id_.encode()), *named]
+                topic, key=key, value=value, headers=[("dlq.id", id_.encode()), *named]
             )
 
     async def listed(self, *arguments: str) -> list[str]:
@@ -65,6 +72,14 @@ async def desk(kafka: KafkaServer, topic_prefix: str, database_url: str) -> Desk
     return Desk(options=options, environ=environ)
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = Database(DatabaseOptions(url=database_url))
+    await database.open()
+    yield database
+    await database.close()
+
+
 async def test_letters_are_listed_by_what_they_say(desk: Desk) -> None:
     await desk.letter("a1", task_id="t1")
     await desk.letter("a2", reason="invalid_json", value=b"{half")
@@ -82,6 +97,16 @@ async def test_a_letter_is_shown_decoded_and_byte_for_byte(desk: Desk) -> None:
     assert f"value, {len(TASK)} bytes" in shown.stdout
     raw = await called(desk.environ, "dead-letters", "show", "a1", "--raw")
     assert raw.stdout.encode() == TASK
+
+
+async def test_a_letter_is_shown_with_what_a_parser_would_change_and_any_key(desk: Desk) -> None:
+    value = b'{"id": 18446744073709551617, "amount": 1, "amount": 1.10}'
+    await desk.letter("a1", value=value, key=b"k\xff")
+    shown = (await called(desk.environ, "dead-letters", "show", "a1")).stdout
+    lines = [line.strip() for line in shown.splitlines()]
+    assert lines[-5:] == ["{", '"id": 18446744073709551617,', '"amount": 1,', '"amount": 1.10', "}"]
+    letter = await told(desk.environ, "dead-letters", "show", "a1")
+    assert (letter["key"], letter["key_base64"]) == ("k\\xff", base64.b64encode(b"k\xff").decode())
 
 
 async def test_those_that_match_are_sent_again_after_a_look(desk: Desk) -> None:
@@ -171,26 +196,45 @@ async def test_letters_are_seen_without_postgresql(desk: Desk) -> None:
     ids=["tries are spent", "refused"],
 )
 async def test_a_task_whose_model_failed_for_good_goes_back_to_work_from_its_letter(
-    desk: Desk, failures: Sequence[ModelFailed], reason: str
+    desk: Desk, database: Database, failures: Sequence[ModelFailed], reason: str
 ) -> None:
-    database = Database(DatabaseOptions(url=desk.environ["DATABASE_URL"]))
-    await database.open()
-    try:
-        letter = await letter_of_a_failed_task(database, *failures)
-        headers = dict(letter.headers)
-        assert (headers["dlq.reason"], headers["dlq.replays"]) == (reason, "0")
-        await desk.letter("a1", reason=reason, task_id=headers["dlq.task_id"])
-        assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
-        await reaches(database, "t1", "ready")
-        (listed,) = await told(desk.environ, "dead-letters", "list")
-        assert listed["replays"] == 1
-        for arguments in ((), ("--dry-run",)):
-            done = await called(desk.environ, "dead-letters", "replay", "a1", *arguments)
-            assert done.returncode == 1
-            assert "'t1' is ready; only a failed" in done.stderr
-    finally:
-        await database.close()
+    letter = await letter_of_a_failed_task(database, *failures)
+    headers = dict(letter.headers)
+    assert (headers["dlq.reason"], headers["dlq.replays"]) == (reason, "0")
+    await desk.letter("a1", reason=reason, task_id=headers["dlq.task_id"])
+    assert (await told(desk.environ, "dead-letters", "replay", "a1"))["sent"] == ["a1"]
+    await reaches(database, "t1", "ready")
+    last = (await told(desk.environ, "tasks", "history", "t1"))["steps"][-1]
+    assert (last["who"], last["why"]) == (user(), "dead letter a1")
+    (listed,) = await told(desk.environ, "dead-letters", "list")
+    assert listed["replays"] == 1
+    for arguments in ((), ("--dry-run",)):
+        done = await called(desk.environ, "dead-letters", "replay", "a1", *arguments)
+        assert done.returncode == 1
+        assert "'t1' is ready; only a failed" in done.stderr
     assert await desk.sent() == [], "the task is stored: publishing it again would change nothing"
+
+
+async def test_tasks_go_back_to_work_at_the_pace_asked_for_and_workers_hear_of_each(
+    desk: Desk, database: Database
+) -> None:
+    no = Fail(reason="no")
+    planner = ScriptedPlanner(by_task={"t1": (no,) * 3, "t2": (no,) * 3})
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        feed = Feed(database)
+        for task_id in ("t1", "t2"):
+            await feed.task(task_id, to=worker)
+            await reaches(database, task_id, "failed")
+            await desk.letter(task_id, reason="model", task_id=task_id)
+    heard: list[object] = []
+    async with database.listener() as connection:
+        await connection.add_listener(CHANNEL, lambda *notice: heard.append(notice[-1]))
+        again = ("dead-letters", "replay", "--all", "--rate", "2")
+        assert (await told(desk.environ, *again))["sent"] == ["t1", "t2"]
+        await until(lambda: heard.count(Notice.RUNNABLE) == 2)
+    first, second = await database.fetch("SELECT at FROM steps WHERE kind = 'retried' ORDER BY at")
+    # Half a second after the command began, which is a little before it sent the first.
+    assert second["at"] - first["at"] > timedelta(seconds=0.25)
 
 
 async def letter_of_a_failed_task(database: Database, *failures: ModelFailed) -> Letter:

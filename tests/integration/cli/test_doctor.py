@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.agent import running_agent
 from tests.integration.agents.test_model_health import endpoint, not_found
 from tests.integration.cli.command import orchestrator, told
 from tests.integration.cli.test_agents import CRM, declared
@@ -73,6 +74,36 @@ async def test_a_file_of_settings_that_can_not_be_read_leaves_nothing_to_look_at
     assert done.returncode == 1
     assert "failed   settings    .env: can't be read as UTF-8 text" in done.stdout
     assert done.stdout.count("skipped ") == 3
+
+
+async def test_agents_are_those_stored_and_those_of_the_folder_which_go_first(
+    database_url: str, tmp_path: Path
+) -> None:
+    environ = {**NOWHERE, "DATABASE_URL": database_url, "ORCHESTRATOR_AGENTS_DIR": str(tmp_path)}
+    assert of(await lines(environ), "agents") == ("warning", "there are none")
+    async with running_agent() as peer:
+        url = {**environ, "CRM_URL": peer.url}
+        await told(environ, "agents", "add", declared(tmp_path, "crm.yaml", CRM))
+        declared(tmp_path, "crm.yaml", CRM.replace("http://127.0.0.1:1", "${CRM_URL}"))
+        assert of(await lines(url), "agent")[1].startswith(f"crm is ready at {peer.url} (")
+        declared(tmp_path, "erp.yaml", CRM.replace("id: crm", "id: erp"))
+        agents = [found for found in await lines(url) if found[0] == "agent"]
+    assert [state for _, state, _ in agents] == ["ok", "failed"]
+    assert "the connection to agent 'erp' failed" in agents[1][2]
+
+
+async def test_a_file_of_the_folder_that_is_wrong_is_told_and_hides_no_stored_agent(
+    database_url: str, tmp_path: Path
+) -> None:
+    environ = {**NOWHERE, "DATABASE_URL": database_url, "ORCHESTRATOR_AGENTS_DIR": str(tmp_path)}
+    async with running_agent() as peer:
+        text = CRM.replace("http://127.0.0.1:1", peer.url)
+        await told(environ, "agents", "add", declared(tmp_path, "crm.yaml", text))
+        declared(tmp_path, "bad.yaml", "id: [")
+        found = await lines(environ)
+    assert of(found, "agent")[0] == "ok"
+    state, says = of(found, "agents")
+    assert (state, says.startswith("bad.yaml: is not valid YAML")) == ("failed", True)
 
 
 async def test_what_is_paused_is_told_with_who_and_why_and_how_to_resume(

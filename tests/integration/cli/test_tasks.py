@@ -141,6 +141,25 @@ async def test_cancel_and_retry_say_what_was(journal: Journal, environ: dict[str
     )
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--by", "ops", "--reason", "agent added"), {"by": "ops", "reason": "agent added"}),
+        (("--by", ""), {}),
+    ],
+)
+async def test_who_sends_a_task_back_to_work_and_why_is_in_the_journal(
+    journal: Journal, environ: dict[str, str], flags: tuple[str, ...], said: dict[str, str]
+) -> None:
+    await failed(journal, "order")
+    await told(environ, "tasks", "retry", "order", *flags)
+    row = await journal.database.fetch_one("SELECT body FROM steps WHERE kind = 'retried'")
+    assert row is not None
+    assert row["body"] == said
+    last = (await told(environ, "tasks", "history", "order"))["steps"][-1]
+    assert (last["who"], last["why"]) == (said.get("by", "a person"), said.get("reason", ""))
+
+
 async def test_migrating_twice_changes_nothing(environ: dict[str, str]) -> None:
     assert (await told(environ, "migrate"))["migrated"] is False
     assert (await told(environ, "migrate", "--check"))["current"] is True

@@ -51,6 +51,9 @@ STEPS: tuple[StepBody, ...] = (
 )
 
 
+DEEP = '{"a":' * 65 + "1" + "}" * 65
+
+
 @pytest_asyncio.fixture
 async def journal(database_url: str) -> AsyncIterator[Journal]:
     database = Database(DatabaseOptions(url=database_url, pool_size=2))
@@ -105,13 +108,28 @@ async def test_a_task_goes_on_from_one_of_its_steps_under_a_new_id(
     assert (steps[5]["who"], steps[5]["what"]) == ("ops", "forked from t, step 5")
 
 
+async def test_data_for_a_fork_is_cleaned_as_that_of_a_message_is(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    flags = ("--from-step", "5", "--set", '{"country": "D\\u0000E\\ud800"}', "--id", "again")
+    await told(environ, "tasks", "fork", "t", *flags)
+    shown = await told(environ, "tasks", "show", "again")
+    assert shown["context"]["collected_data"] == {"country": "DE"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (("t", "--from-step", "99"), 1, "has no step 99: its steps are 1 to 9"),
         (("nobody", "--from-step", "1"), 1, "there is no task 'nobody'"),
         (("t", "--from-step", "1", "--id", "t"), 1, "there is a task 't' already"),
-        (("t", "--from-step", "1", "--set", "{"), 2, "is not JSON"),
+        (("t", "--from-step", "1", "--set", "{"), 2, "not JSON: Expecting property name"),
+        (("t", "--from-step", "1", "--set", "[]"), 2, "expected a JSON object"),
+        (("t", "--from-step", "1", "--set", f'{{"a": {2**64}}}'), 2, "does not fit into 64 bits"),
+        (("t", "--from-step", "1", "--set", DEEP), 2, "nested too deeply: expected at most 64"),
+        (("t", "--from-step", "1", "--id", "x" * 201), 2, "expected a text of 1 to 200 printable"),
+        (("t", "--from-step", "1", "--id", "a\nb"), 2, "expected a text of 1 to 200 printable"),
+        (("t", "--from-step", "1", "--id", ""), 2, "expected a text of 1 to 200 printable"),
     ],
 )
 async def test_what_can_not_be_forked_is_refused(

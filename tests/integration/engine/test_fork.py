@@ -14,6 +14,7 @@ from orchestrator.engine.options import TaskLimits
 from orchestrator.store import operations
 from orchestrator.store.database import Database
 from orchestrator.store.fork import fork
+from orchestrator.store.replays import replays_of_tasks
 from tests.fakes.bus import until
 from tests.fakes.scripted_caller import Gate, ScriptedCaller, agent, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
@@ -178,6 +179,26 @@ async def test_a_fork_that_failed_is_retried_though_the_other_task_was_undone(
         await reaches(database, "f", "completed")
     with pytest.raises(NotAllowed, match="effects were undone"):
         await operations.retry(database, TaskId("t"))
+
+
+async def test_a_fork_was_not_sent_back_to_work_because_the_other_task_was(
+    database: Database, feed: Feed
+) -> None:
+    no = Fail(reason="no")
+    planner = ScriptedPlanner(by_task={"t": (no,) * 4, "f": (no,) * 5})
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.task("t", to=worker)
+        await reaches(database, "t", "failed")
+        for _ in range(3):
+            await operations.retry(database, TaskId("t"))
+            worker.wake()
+            await reaches(database, "t", "failed")
+        await forked(database, (await task_row(database, "t"))["seq"])
+        worker.wake()
+        await reaches(database, "f", "failed")
+    assert await replays_of_tasks(database, [TaskId("t"), NEW]) == {"t": 3}
+    await operations.retry(database, NEW)
+    assert await replays_of_tasks(database, [NEW]) == {"f": 1}
 
 
 async def test_kafka_is_told_of_the_fork_and_not_of_the_copies(

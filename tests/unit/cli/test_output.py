@@ -1,6 +1,8 @@
+import json
+
 import pytest
 
-from orchestrator.cli.output import duration_text, shortened
+from orchestrator.cli.output import duration_text, laid_out, shortened
 from orchestrator.cli.task_view import progress_bar, progress_text
 
 
@@ -28,3 +30,31 @@ def test_progress_is_fields_of_fields() -> None:
 def test_a_long_text_is_one_short_line() -> None:
     assert shortened("a\n b" * 10, 8) == "a ba ba…"
     assert shortened(None, 8) == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        {"a": {}},
+        [[], [1, {"b": [2]}], "x"],
+        {'{[,:"]}\\': '"\\\\"', "b": [None, 1.5]},
+        5,
+        "x",
+    ],
+    ids=json.dumps,
+)
+@pytest.mark.parametrize("indent", [None, 7])
+def test_json_is_laid_out_as_python_does_it(value: object, indent: int | None) -> None:
+    assert laid_out(json.dumps(value, indent=indent)) == json.dumps(value, indent=2)
+
+
+def test_json_that_is_laid_out_keeps_what_a_parser_would_change() -> None:
+    text = '{"n":18446744073709551617,"n":1.10,"t":"\\u00e4","f":1E400}'
+    assert laid_out(text).split() == [
+        "{",
+        *('"n":', "18446744073709551617,", '"n":', "1.10,"),
+        *('"t":', '"\\u00e4",', '"f":', "1E400"),
+        "}",
+    ]

@@ -8,11 +8,14 @@ import pytest
 from orchestrator.cli.task_history import Happening, happening, history_table, totals
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.ids import AgentId, Seq
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     AttemptFailed,
     CallFinished,
     CallParked,
     CallStarted,
+    EventApplied,
+    Retried,
     StepBody,
     dump_body,
 )
@@ -109,6 +112,27 @@ def test_distinct_calls_that_went_out_are_counted(steps: Sequence[StepBody], cal
 def test_what_a_fork_copied_is_counted_by_the_other_task() -> None:
     rows = [row(MADE)]
     assert totals([happening(r, epoch=0) for r in rows], rows)["calls"] == 0
+
+
+SAID: JsonObject = {"by": "sales", "reason": "typo"}
+
+
+@pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
+def test_of_what_a_person_told_the_task_who_and_why_are_shown(event_type: str) -> None:
+    found = shown(EventApplied(event_type=event_type, payload=SAID, source="events/0/1"))
+    assert (found.who, found.why) == ("sales", "typo")
+
+
+@pytest.mark.parametrize("event_type", ["data", "answer", "shipped"])
+def test_of_an_event_with_data_by_and_reason_are_data(event_type: str) -> None:
+    found = shown(EventApplied(event_type=event_type, payload=SAID, source="events/0/1"))
+    assert (found.who, found.why) == ("events/0/1", "")
+
+
+def test_who_sent_a_task_back_to_work_is_shown_where_it_was_said() -> None:
+    found = shown(Retried(by="ops", reason="the key is mended"))
+    assert (found.who, found.why) == ("ops", "the key is mended")
+    assert (shown(Retried()).who, shown(Retried()).why) == ("a person", "")
 
 
 def test_a_call_that_goes_out_is_not_said_to_go_out_at_most_once() -> None:

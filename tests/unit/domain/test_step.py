@@ -210,6 +210,7 @@ STORED: list[tuple[str, StepBody, str]] = [
         '"undo":[{"number":1,"agent":"undo","step":2,"call":1}]}',
     ),
     ("retried", Retried(), "{}"),
+    ("retried", Retried(by="ops", reason="mended"), '{"by":"ops","reason":"mended"}'),
     (
         "forked",
         Forked(task="t", step=Seq(3), by="ops", reason="what if", given={"country": "DE"}),

@@ -1,0 +1,68 @@
+"""The agents, as `orchestrator doctor` looks at them: those a worker has once it has started."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from orchestrator.agents.declaration import load_folder, parse
+from orchestrator.agents.health import AgentHealth, health
+from orchestrator.agents.http import agent_http_client
+from orchestrator.cli.finding import Finding
+from orchestrator.domain.agent import Agent
+from orchestrator.domain.errors import InvalidAgent
+from orchestrator.settings import Settings
+from orchestrator.store import agents as stored
+from orchestrator.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """The agents that there are, or will be as soon as a worker starts."""
+
+    agents: Sequence[Agent]
+    problems: Sequence[str] = ()
+    """What is wrong with files of the folder: a worker adds none of it then, and ends."""
+
+
+async def declared(database: Database, settings: Settings) -> Declared:
+    """Those of the catalogue, and those of ORCHESTRATOR_AGENTS_DIR: a start adds or changes them.
+
+    Raises:
+        InvalidAgent: this release can't read an agent that is stored.
+    """
+    found = [
+        parse(document, source="the catalogue", environ={})
+        for document in await stored.declarations(database)
+    ]
+    folder = settings.agents_dir
+    if folder is None or not folder.is_dir():  # that there is none, the settings say
+        return Declared(agents=found)
+    try:
+        added = load_folder(folder, settings.environ)
+    except InvalidAgent as error:
+        return Declared(agents=found, problems=str(error).splitlines())
+    by_id = {(agent.tenant, agent.id): agent for agent in (*found, *added)}
+    return Declared(agents=[by_id[key] for key in sorted(by_id)])
+
+
+async def agent_findings(found: Declared) -> AsyncIterator[Finding]:
+    """A line for each wrong file, and for each agent whether it is ready."""
+    for problem in found.problems:
+        advice = "mend it: a worker that starts with this ORCHESTRATOR_AGENTS_DIR ends"
+        yield Finding(name="agents", state="failed", says=problem, advice=advice)
+    if not found.agents and not found.problems:
+        advice = "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR"
+        yield Finding(name="agents", state="warning", says="there are none", advice=advice)
+    async with agent_http_client() as client:
+        answers = await asyncio.gather(*(health(client, agent) for agent in found.agents))
+    for agent, answer in zip(found.agents, answers, strict=True):
+        yield _finding(agent, answer)
+
+
+def _finding(agent: Agent, answer: AgentHealth) -> Finding:
+    if answer.ready:
+        says = f"{agent.id} is ready at {agent.endpoint} ({answer.duration_ms} ms)"
+        return Finding(name="agent", state="ok", says=says)
+    says = answer.error or f"agent {agent.id!r} says that it is not ready"
+    advice = f"look at {agent.endpoint}/health; its calls wait until it answers"
+    return Finding(name="agent", state="failed", says=says, advice=advice)
