@@ -93,9 +93,10 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
                 states[n] = CallState(
                     call=states[n].call, attempts=body.attempt, retry_at=body.retry_at
                 )
-            case CallStarted(step=s, call=n) if s == seq and n in states:
+            case CallStarted(step=s, call=n) as body if s == seq and n in states:
                 before = states[n]
-                states[n] = CallState(call=before.call, attempts=before.attempts, was_started=True)
+                call = replace(before.call, effects=body.effects or before.call.effects)
+                states[n] = CallState(call=call, attempts=before.attempts, was_started=True)
             case CallParked(step=s, call=n) as body if s == seq and n in states:
                 # Of what must not go out twice it is only journaled where it did not go out at all.
                 states[n] = replace(states[n], was_started=False, is_unsent=not body.may_be_sent)

@@ -22,7 +22,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.facts import no_agent
+from orchestrator.engine.facts import is_once, no_agent
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.planners.gated import LEASE_SECONDS
@@ -84,10 +84,14 @@ class Calls:
         it may not. `was_sent`: an earlier try may have gone out, and have had its effect whatever
         becomes of this one.
         """
+        may_have_acted = due.was_started and is_once(due.call, agent)
         if agent is None:
-            return _finished(due, _error(no_agent(due.call.agent)), is_unsure=was_sent)
+            gone = no_agent(due.call.agent)
+            if may_have_acted:
+                return _unknown(due, gone)
+            return _finished(due, _error(gone), is_unsure=was_sent)
         await self._lease.held()
-        if agent.effects == "at_most_once" and due.was_started:
+        if may_have_acted:
             return await self._ask_after(due, snapshot, agent)
         return await self._send(due, snapshot, agent, announce, was_sent=was_sent)
 
@@ -117,7 +121,7 @@ class Calls:
         if result.status is not CallStatus.ERROR:
             return self._outcome(due, agent, result)
         is_open = result.retryable or result.is_unsure
-        if is_open and agent.effects == "at_most_once" and result.was_sent:
+        if is_open and is_once(due.call, agent) and result.was_sent:
             return await self._ask_after(due, snapshot, agent)
         if not result.retryable:
             return _finished(due, result, is_unsure=result.is_unsure or was_sent)
@@ -232,12 +236,17 @@ class Calls:
         if known is not None and not (known.status is CallStatus.ERROR and known.retryable):
             return self._outcome(due, agent, known)
         said = "it does not know the call" if known is None else known.error or "it does not say"
-        note = (
-            f"a person: whether call {due.step}/{due.call.number} of agent {agent.id!r} took "
-            f"effect is unknown ({said}); answer with `orchestrator tasks resolve` or an "
-            "agent_result event, or cancel the task"
-        )
-        return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
+        return _unknown(due, said)
+
+
+def _unknown(due: DueCall, why: str) -> Outcome:
+    """It may have taken effect, must not be made again, and only a person can tell."""
+    note = (
+        f"a person: whether call {due.step}/{due.call.number} of agent {due.call.agent!r} took "
+        f"effect is unknown ({why}); answer with `orchestrator tasks resolve` or an "
+        "agent_result event, or cancel the task"
+    )
+    return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
 
 
 def _held_back(result: CallResult, target: Target) -> NotNow | None:

@@ -1,5 +1,7 @@
 """An agent whose effects can't be repeated: at the slightest doubt it is asked, never called."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator.domain.call import CallResult
@@ -8,11 +10,12 @@ from orchestrator.domain.step import CallFinished
 from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
-from tests.fakes.scripted_caller import Gate, ScriptedCaller, failure, says, success
+from tests.fakes.scripted_caller import AGENTS, Gate, ScriptedCaller, failure, says, success
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
 from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, soon, start_worker
 
 KEY = "t/2/1"
+MAIL = AGENTS[-1]
 
 
 async def a_worker_that_died_during_the_call(
@@ -37,6 +40,31 @@ async def test_at_most_once_agent_is_never_called_again(database: Database, feed
         row = await reaches(database, "t", "completed")
     assert row["context"]["collected_data"] == {"sent": "yes"}
     assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
+
+
+async def test_what_was_declared_at_the_call_counts_whatever_is_declared_later(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    caller.statuses[KEY] = success(sent="yes")
+    now = [replace(MAIL, effects="idempotent")]
+    async with running_worker(database, planner=planner, caller=caller, agents=now):
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert (caller.sends[KEY], caller.asked[KEY]) == (1, 1)
+
+
+async def test_call_whose_agent_is_gone_waits_for_a_person(database: Database, feed: Feed) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    async with running_worker(database, planner=planner, caller=caller, agents=()) as worker:
+        row = await reaches(database, "t", "waiting")
+        assert row["reason"].startswith("a person: whether call 2/1 of agent 'mail' took effect")
+        assert "(there is no agent 'mail' any more)" in row["reason"]
+        await feed.event("t", "agent_result", step=2, call=1, to=worker)
+        await reaches(database, "t", "completed")
+    assert caller.sends == {KEY: 1}
 
 
 @pytest.mark.parametrize("known", [None, failure("not sure")], ids=["unknown", "undecided"])

@@ -86,6 +86,7 @@ STORED: list[tuple[str, StepBody, str]] = [
                         agent=CRM,
                         cost_micros=20,
                         compensation=Compensation(agent=AgentId("undo"), input={"a": "$input.a"}),
+                        effects="at_most_once",
                     ),
                 )
             ),
@@ -100,7 +101,7 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"decision":{"calls":[{"number":1,"agent":"crm","input":{"name":"ACME"},'
         '"tool_call_id":"c1"},'
         '{"number":2,"agent":"crm","input":{},"tool_call_id":null,"cost_micros":20,'
-        '"compensation":{"agent":"undo","input":{"a":"$input.a"}}}],'
+        '"compensation":{"agent":"undo","input":{"a":"$input.a"}},"effects":"at_most_once"}],'
         '"type":"delegate"},'
         '"message":{"text":"I ask.","tool_calls":[{"id":"c1","name":"crm"}]},'
         '"replies":[{"tool_call_id":"c0","text":"no such tool","is_error":true}],'
@@ -127,6 +128,11 @@ STORED: list[tuple[str, StepBody, str]] = [
         "call_started",
         CallStarted(step=Seq(2), call=1, agent=CRM),
         '{"step":2,"call":1,"agent":"crm"}',
+    ),
+    (
+        "call_started",
+        CallStarted(step=Seq(2), call=1, agent=CRM, effects="at_most_once"),
+        '{"step":2,"call":1,"agent":"crm","effects":"at_most_once"}',
     ),
     (
         "result",
@@ -288,6 +294,9 @@ def _names(of: object) -> list[str]:
 
 def test_a_field_of_a_later_release_does_not_make_a_journal_unreadable() -> None:
     assert load_body("failed", {"reason": "r", "added_later": 1}) == Failed(reason="r")
+    calls = [{"number": 1, "agent": "crm", "added_later": 1}]
+    decided = load_body("decision", {"decision": {"type": "delegate", "calls": calls}})
+    assert decided == Decided(decision=Delegate(calls=(Call(number=1, agent=CRM),)))
 
 
 def test_an_unknown_kind_is_unreadable_and_named() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -283,6 +284,27 @@ async def test_a_call_that_was_begun_is_never_made_again() -> None:
         change={"collected_data": {"sent": True}},
     )
     assert caller.traffic == (0, 1)
+
+
+async def test_what_the_journal_says_of_its_effects_counts_whatever_is_declared_now() -> None:
+    caller, begun = FixedCaller(known=success(sent=True)), due(MAIL, was_started=True)
+    begun = replace(begun, call=replace(begun.call, effects="at_most_once"))
+    declared = replace(MAIL, effects="idempotent", status_url=None)
+    assert (await made(caller, begun, declared)).body == finished(
+        "success", of=MAIL, output={"sent": True}
+    )
+    assert caller.traffic == (0, 1)
+
+
+async def test_a_call_that_was_begun_is_a_persons_where_its_agent_is_gone() -> None:
+    caller, begun = FixedCaller(), due(MAIL, was_started=True)
+    begun = replace(begun, call=replace(begun.call, effects="at_most_once"))
+    found = await calls_of(caller).make(begun, snapshot(), None, announce=silently)
+    assert found is not None
+    assert isinstance(found.body, CallFinished)
+    assert (found.body.status, found.body.until) == (CallStatus.ACCEPTED, None)
+    assert "(there is no agent 'mail' any more)" in (found.body.error or "")
+    assert caller.traffic == (0, 0)
 
 
 async def test_an_idempotent_agent_is_called_again_when_its_call_was_begun() -> None:

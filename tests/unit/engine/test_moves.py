@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -211,6 +212,15 @@ def test_a_retry_by_a_person_counts_attempts_anew_and_keeps_what_was_begun() -> 
     assert due(move(again)) == [(2, 1, 1, False)]
     begun = snapshot(delegated("crm"), started(), ended, Retried())
     assert due(move(begun)) == [(2, 1, 1, True)]
+
+
+def test_a_call_that_undoes_another_is_what_was_said_when_it_went_out() -> None:
+    """No decision says what its agent declared."""
+    begun = replace(started(), effects="at_most_once")
+    for bodies in ((begun,), (begun, attempt(at=BEFORE)), (begun, attempt(at=BEFORE), started())):
+        now_due = move(snapshot(delegated("crm"), *bodies))
+        assert isinstance(now_due, MakeCalls)
+        assert now_due.calls[0].call.effects == "at_most_once"
 
 
 def test_an_agent_that_never_answers_is_given_up() -> None:
