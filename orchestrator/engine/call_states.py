@@ -28,6 +28,8 @@ class DueCall:
     """It was journaled as begun: whether it took effect is unknown."""
     is_unsent: bool = False
     """The journal knows that it never went out."""
+    is_late: bool = False
+    """Its agent accepted it, and did not answer within the time that it may take."""
 
     @property
     def key(self) -> tuple[Seq, int]:
@@ -49,14 +51,31 @@ class CallState:
     """It was abandoned: `unknown` stands in the journal as its result."""
 
     def due(self, seq: Seq) -> DueCall:
-        attempt = self.attempts if self.is_accepted else self.attempts + 1
+        attempt = max(1, self.attempts) if self.is_accepted else self.attempts + 1
         return DueCall(
             step=seq,
             call=self.call,
             attempt=attempt,
             was_started=self.was_started,
             is_unsent=self.is_unsent,
+            is_late=self.is_accepted,
         )
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may go out, or its agent is to be asked what became of it."""
+        if self.is_accepted:
+            return self.ask_at is not None and self.ask_at <= now
+        return self.retry_at is None or self.retry_at <= now
+
+    @property
+    def ask_at(self) -> datetime | None:
+        """When the agent of an accepted call is asked, where it may not go out again.
+
+        Journals of earlier releases have only that it was announced: others are, too, after they
+        were parked.
+        """
+        is_once = self.was_started or self.call.effects == "at_most_once"
+        return self.accepted_until if self.is_accepted and is_once else None
 
     @property
     def has_begun(self) -> bool:
@@ -74,6 +93,7 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
                 states[n] = CallState(
                     call=states[n].call,
                     attempts=body.attempt,
+                    was_started=states[n].was_started,
                     is_accepted=True,
                     accepted_until=body.until,
                     note=body.error or "",

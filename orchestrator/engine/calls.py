@@ -22,7 +22,7 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.facts import is_once, no_agent
+from orchestrator.engine.facts import gave_up, is_once, no_agent
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.planners.gated import LEASE_SECONDS
@@ -84,7 +84,9 @@ class Calls:
         it may not. `was_sent`: an earlier try may have gone out, and have had its effect whatever
         becomes of this one.
         """
-        may_have_acted = due.was_started and is_once(due.call, agent)
+        may_have_acted = (due.was_started or due.is_late) and is_once(due.call, agent)
+        if due.is_late and not may_have_acted:
+            return Outcome(body=gave_up(due.step, due.call))
         if agent is None:
             gone = no_agent(due.call.agent)
             if may_have_acted:

@@ -1,6 +1,7 @@
 """An agent whose effects can't be repeated: at the slightest doubt it is asked, never called."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,9 +11,26 @@ from orchestrator.domain.step import CallFinished
 from orchestrator.store import operations
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
-from tests.fakes.scripted_caller import AGENTS, Gate, ScriptedCaller, failure, says, success
+from tests.fakes.scripted_caller import (
+    ACCEPTED,
+    AGENTS,
+    Gate,
+    ScriptedCaller,
+    failure,
+    says,
+    success,
+)
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, soon, start_worker
+from tests.fakes.workers import (
+    Feed,
+    bodies,
+    kinds,
+    reaches,
+    running_worker,
+    soon,
+    start_worker,
+    task_row,
+)
 
 KEY = "t/2/1"
 MAIL = AGENTS[-1]
@@ -30,6 +48,16 @@ async def a_worker_that_died_during_the_call(
     assert await kinds(database, "t") == ["accepted", "decision", "call_started"]
     await first.kill()
     return caller
+
+
+async def until_reason(database: Database, beginning: str) -> None:
+    """The task waits, for something that begins like this."""
+
+    async def waits() -> bool:
+        row = await task_row(database, "t")
+        return row["status"] == "waiting" and str(row["reason"]).startswith(beginning)
+
+    await until(waits, what=beginning)
 
 
 async def test_at_most_once_agent_is_never_called_again(database: Database, feed: Feed) -> None:
@@ -65,6 +93,26 @@ async def test_call_whose_agent_is_gone_waits_for_a_person(database: Database, f
         await feed.event("t", "agent_result", step=2, call=1, to=worker)
         await reaches(database, "t", "completed")
     assert caller.sends == {KEY: 1}
+
+
+@pytest.mark.parametrize("known", [success(sent="yes"), None], ids=["known", "unknown"])
+async def test_a_later_answer_that_never_came_is_asked_for_and_the_call_not_repeated(
+    database: Database, feed: Feed, known: CallResult | None
+) -> None:
+    planner, caller = ScriptedPlanner(delegate("mail"), complete()), ScriptedCaller()
+    caller.behaviours["mail"], caller.statuses[KEY] = says(ACCEPTED), known
+    soon_over = timedelta(seconds=0.2)
+    async with running_worker(
+        database, planner=planner, caller=caller, async_result_timeout=soon_over
+    ) as worker:
+        await feed.task("t", to=worker)
+        if known is None:
+            await until_reason(database, "a person: whether call 2/1 of agent 'mail' took effect")
+            payload = {"status": "success", "output": {"sent": "yes"}}
+            await feed.event("t", "agent_result", step=2, call=1, payload=payload, to=worker)
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert (caller.sends, caller.asked) == ({KEY: 1}, {KEY: 1})
 
 
 @pytest.mark.parametrize("known", [None, failure("not sure")], ids=["unknown", "undecided"])

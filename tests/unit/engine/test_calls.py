@@ -23,6 +23,7 @@ from orchestrator.domain.task import Task
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.calls import Calls, Outcome
 from orchestrator.engine.clock import boot_seconds
+from orchestrator.engine.facts import gave_up
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.telemetry.logs import VERBOSE_LOGGER
@@ -364,6 +365,21 @@ async def test_where_nobody_knows_what_became_of_it_a_person_is_asked(
     assert body.error.startswith("a person: whether call 3/1 of agent 'mail' took effect")
     assert f"({said})" in body.error
     assert caller.traffic == (0, 1)
+
+
+async def test_a_call_whose_later_answer_never_came_is_asked_after() -> None:
+    caller, late = FixedCaller(known=success(sent=True)), due(MAIL, was_started=True)
+    found = await made(caller, replace(late, is_late=True), MAIL)
+    assert found.body == finished("success", of=MAIL, output={"sent": True})
+    assert caller.traffic == (0, 1)
+
+
+async def test_a_later_answer_that_never_came_is_an_error_where_the_key_is_honoured() -> None:
+    """It was parked once, so that it was announced like one that may not go out twice."""
+    caller, late = FixedCaller(), due(was_started=True)
+    found = await made(caller, replace(late, is_late=True), CRM)
+    assert found.body == gave_up(late.step, late.call)
+    assert caller.traffic == (0, 0)
 
 
 class HeldBackOnce(FixedCaller):
