@@ -68,7 +68,7 @@ class CallResult:
     was_sent: bool = True
     """False where the call surely never left this process, so that it can't have had an effect."""
     is_unsure: bool = False
-    """Of an error: it does not say whether the call took effect."""
+    """Of an error: it does not say whether the call took effect. Nor does one that may pass."""
     usage: JsonObject | None = None
     duration_ms: int = 0
     fault: Fault | None = None

@@ -90,6 +90,8 @@ class CallFinished:
     """With `error`: it may have had its effect all the same."""
     until: datetime | None = None
     """With `accepted`: when the agent's later answer is given up."""
+    ask_at: Annotated[datetime | None, Field(exclude_if=lambda v: v is None)] = None
+    """With `accepted` that stands for an unknown outcome: from when on its agent is asked again."""
     by: str = ""
     """Who said so, where it was not the agent."""
     reason: Annotated[str, Field(exclude_if=lambda v: not v)] = ""

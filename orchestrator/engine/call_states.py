@@ -30,6 +30,8 @@ class DueCall:
     """The journal knows that it never went out."""
     is_late: bool = False
     """Its agent accepted it, and did not answer within the time that it may take."""
+    asked_since: datetime | None = None
+    """When the journal said that its outcome is unknown and that its agent is asked again."""
 
     @property
     def key(self) -> tuple[Seq, int]:
@@ -45,6 +47,8 @@ class CallState:
     is_unsent: bool = False
     is_accepted: bool = False
     accepted_until: datetime | None = None
+    ask_again_at: datetime | None = None
+    asked_since: datetime | None = None
     parked: CallParked | None = None
     note: str = ""
     is_unknown: bool = False
@@ -59,6 +63,7 @@ class CallState:
             was_started=self.was_started,
             is_unsent=self.is_unsent,
             is_late=self.is_accepted,
+            asked_since=self.asked_since,
         )
 
     def is_due(self, now: datetime) -> bool:
@@ -74,8 +79,10 @@ class CallState:
         Journals of earlier releases have only that it was announced: others are, too, after they
         were parked.
         """
+        if not self.is_accepted or self.ask_again_at is not None:
+            return self.ask_again_at
         is_once = self.was_started or self.call.effects == "at_most_once"
-        return self.accepted_until if self.is_accepted and is_once else None
+        return self.accepted_until if is_once else None
 
     @property
     def has_begun(self) -> bool:
@@ -90,14 +97,7 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
             case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if (
                 s == seq and n in states
             ):
-                states[n] = CallState(
-                    call=states[n].call,
-                    attempts=body.attempt,
-                    was_started=states[n].was_started,
-                    is_accepted=True,
-                    accepted_until=body.until,
-                    note=body.error or "",
-                )
+                states[n] = _accepted(states[n], body, at=step.at)
             case CallFinished(step=s, call=n, status=CallStatus.UNKNOWN) if (
                 s == seq and n in states
             ):
@@ -133,14 +133,29 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
     return list(states.values())
 
 
+def _accepted(before: CallState, body: CallFinished, *, at: datetime | None) -> CallState:
+    """Its answer comes later, or its outcome is unknown."""
+    return CallState(
+        call=before.call,
+        attempts=body.attempt,
+        was_started=before.was_started,
+        is_accepted=True,
+        accepted_until=body.until,
+        ask_again_at=body.ask_at,
+        asked_since=(at or body.ask_at) if body.ask_at is not None else None,
+        note=body.error or "",
+    )
+
+
 def look_at(state: CallState) -> datetime | None:
-    if state.parked is not None and not state.is_accepted:
+    if state.parked is not None:
         return state.parked.until
-    return state.accepted_until or state.retry_at
+    return state.ask_at or state.accepted_until or state.retry_at
 
 
 def waits_for(states: list[CallState]) -> str:
-    notes = [s.note for s in states if s.note]
+    # What is asked again in vain says it anew, with the last reason.
+    notes = [s.note for s in states if s.note and s.parked is None]
     notes += sorted({s.parked.reason for s in states if s.parked is not None})
     if notes:
         return "; ".join(notes)

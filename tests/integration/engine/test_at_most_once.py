@@ -34,6 +34,7 @@ from tests.fakes.workers import (
 
 KEY = "t/2/1"
 MAIL = AGENTS[-1]
+BEGUN = ["accepted", "decision", "call_started"]
 
 
 async def a_worker_that_died_during_the_call(
@@ -45,19 +46,19 @@ async def a_worker_that_died_during_the_call(
     first = await start_worker(database, planner=planner, caller=caller)
     await feed.task("t", to=first.worker)
     await gate.entered.wait()
-    assert await kinds(database, "t") == ["accepted", "decision", "call_started"]
+    assert await kinds(database, "t") == BEGUN
     await first.kill()
     return caller
 
 
-async def until_reason(database: Database, beginning: str) -> None:
-    """The task waits, for something that begins like this."""
+async def until_reason(database: Database, text: str) -> None:
+    """The task waits, and says this of it."""
 
     async def waits() -> bool:
         row = await task_row(database, "t")
-        return row["status"] == "waiting" and str(row["reason"]).startswith(beginning)
+        return row["status"] == "waiting" and text in str(row["reason"])
 
-    await until(waits, what=beginning)
+    await until(waits, what=text)
 
 
 async def test_at_most_once_agent_is_never_called_again(database: Database, feed: Feed) -> None:
@@ -133,6 +134,44 @@ async def test_call_that_nobody_knows_of_waits_for_a_person(
     (settled,) = [b for b in await bodies(database, "t") if getattr(b, "by", "") == "ops"]
     assert isinstance(settled, CallFinished)
     assert settled.reason == "asked"
+
+
+async def test_agent_that_does_not_say_yet_is_asked_until_it_does_and_the_journal_does_not_grow(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    caller.statuses[KEY] = failure("answered HTTP 500")
+    async with running_worker(database, planner=planner, caller=caller):
+        await until(lambda: caller.asked[KEY] > 4)
+    asked = caller.asked[KEY]
+    steps = await kinds(database, "t")
+    assert steps in ([*BEGUN, "result"], [*BEGUN, "result", "waiting"])
+    async with running_worker(database, planner=planner, caller=caller):
+        await until(lambda: caller.asked[KEY] > asked)
+        caller.statuses[KEY] = success(sent="yes")
+        row = await reaches(database, "t", "completed")
+    assert row["context"]["collected_data"] == {"sent": "yes"}
+    assert await kinds(database, "t") == [*steps, "result", "decision", "completed"]
+    assert caller.sends == {KEY: 1}
+
+
+async def test_agent_that_does_not_know_the_call_in_the_end_is_asked_no_more(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(delegate("mail"), complete())
+    caller = await a_worker_that_died_during_the_call(database, feed, planner)
+    caller.statuses[KEY] = failure("answered HTTP 500")
+    async with running_worker(database, planner=planner, caller=caller) as worker:
+        await until(lambda: caller.asked[KEY] > 2)
+        caller.statuses[KEY] = None
+        await until_reason(database, "(it does not know the call)")
+        asked = caller.asked[KEY]
+        await feed.event("t", to=worker)
+        await until(lambda: worker.running == 0)
+        row = await task_row(database, "t")
+    assert caller.asked[KEY] == asked
+    assert row["run_at"] - row["created_at"] > timedelta(days=6)
 
 
 async def test_call_that_surely_was_not_sent_is_tried_again(database: Database, feed: Feed) -> None:

@@ -157,6 +157,13 @@ STORED: list[tuple[str, StepBody, str]] = [
         '"is_unsure":true,"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
     ),
     (
+        "result",
+        CallFinished(step=Seq(2), call=1, agent=CRM, status=CallStatus.ACCEPTED, ask_at=AT),
+        '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{},"error":null,'
+        '"attempt":1,"usage":null,"duration_ms":0,"until":null,'
+        '"ask_at":"2030-01-02T03:04:05Z","by":""}',
+    ),
+    (
         "attempt_failed",
         AttemptFailed(
             step=Seq(2), call=1, agent=CRM, attempt=2, error="503", retry_at=AT, duration_ms=9

@@ -1,9 +1,7 @@
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from orchestrator.domain.agent import Effects
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
@@ -215,32 +213,10 @@ def test_a_retry_by_a_person_counts_attempts_anew_and_keeps_what_was_begun() -> 
     assert due(move(begun)) == [(2, 1, 1, True)]
 
 
-def test_a_call_that_undoes_another_is_what_was_said_when_it_went_out() -> None:
-    """No decision says what its agent declared."""
-    begun = replace(started(), effects="at_most_once")
-    for bodies in ((begun,), (begun, attempt(at=BEFORE)), (begun, attempt(at=BEFORE), started())):
-        now_due = move(snapshot(delegated("crm"), *bodies))
-        assert isinstance(now_due, MakeCalls)
-        assert now_due.calls[0].call.effects == "at_most_once"
-
-
 def test_an_agent_that_never_answers_is_given_up() -> None:
     answer = move(snapshot(delegated("crm", "mail"), accepted(1, until=BEFORE), finished(2)))
     assert isinstance(answer, GiveUp)
     assert [(step, c.number) for step, c in answer.calls] == [(2, 1)]
-
-
-@pytest.mark.parametrize("effects", [None, "at_most_once"], ids=["an earlier release's", "said"])
-def test_an_agent_that_never_answers_is_asked_where_it_may_not_be_called_again(
-    effects: Effects | None,
-) -> None:
-    begun = replace(started(), effects=effects)
-    answer = move(snapshot(delegated("crm"), begun, accepted(until=BEFORE)))
-    assert due(answer) == [(2, 1, 1, True)]
-    assert isinstance(answer, MakeCalls)
-    assert answer.calls[0].is_late
-    answer = move(snapshot(delegated("crm"), begun, accepted(until=LATER)))
-    assert answer == Sleep(waiting_for="a later answer of crm", until=LATER)
 
 
 def test_the_earliest_of_several_times_is_waited_for() -> None:
