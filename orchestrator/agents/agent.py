@@ -35,7 +35,8 @@ class Caller(Protocol):
     async def status(self, request: CallRequest) -> CallResult | None:
         """What became of a call that may have been made before; None where nobody knows of it.
 
-        Only asked of agents that declare `effects: at_most_once`.
+        An error that is unsure or retryable did not find out; one that is retryable may later.
+        Only asked of agents that declare `effects: at_most_once`, or did so when they were called.
         """
         ...
 

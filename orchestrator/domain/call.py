@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.domain.agent import Effects
 from orchestrator.domain.budget import Micros, told_cost_micros
 from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.fault import Fault
@@ -26,6 +27,8 @@ class Call:
     """What its agent declared that a call costs: set aside until the result tells."""
     compensation: Annotated[Compensation | None, Field(exclude_if=lambda v: v is None)] = None
     """What its agent declared when the call was decided on."""
+    effects: Annotated[Effects | None, Field(exclude_if=lambda v: v is None)] = None
+    """`at_most_once` where its agent declared so by then; else nothing is said."""
     compensates: Annotated[str | None, Field(exclude_if=lambda v: v is None)] = None
     """Of a compensation: the idempotency key of the call that it undoes."""
 
@@ -65,7 +68,7 @@ class CallResult:
     was_sent: bool = True
     """False where the call surely never left this process, so that it can't have had an effect."""
     is_unsure: bool = False
-    """Of an error: it does not say whether the call took effect."""
+    """Of an error: it does not say whether the call took effect. Nor does one that may pass."""
     usage: JsonObject | None = None
     duration_ms: int = 0
     fault: Fault | None = None

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from orchestrator.domain.agent import Effects
 from orchestrator.domain.budget import Micros, Resource
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Decision, ModelMessage, Reply, Usage
@@ -64,6 +65,8 @@ class CallStarted:
     step: Seq
     call: int
     agent: AgentId
+    effects: Annotated[Effects | None, Field(exclude_if=lambda v: v is None)] = None
+    """As in `Call`: of a call that undoes another one, no decision says it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,8 @@ class CallFinished:
     """With `error`: it may have had its effect all the same."""
     until: datetime | None = None
     """With `accepted`: when the agent's later answer is given up."""
+    ask_at: Annotated[datetime | None, Field(exclude_if=lambda v: v is None)] = None
+    """With `accepted` that stands for an unknown outcome: from when on its agent is asked again."""
     by: str = ""
     """Who said so, where it was not the agent."""
     reason: Annotated[str, Field(exclude_if=lambda v: not v)] = ""

@@ -28,6 +28,10 @@ class DueCall:
     """It was journaled as begun: whether it took effect is unknown."""
     is_unsent: bool = False
     """The journal knows that it never went out."""
+    is_late: bool = False
+    """Its agent accepted it, and did not answer within the time that it may take."""
+    asked_since: datetime | None = None
+    """When the journal said that its outcome is unknown and that its agent is asked again."""
 
     @property
     def key(self) -> tuple[Seq, int]:
@@ -43,20 +47,42 @@ class CallState:
     is_unsent: bool = False
     is_accepted: bool = False
     accepted_until: datetime | None = None
+    ask_again_at: datetime | None = None
+    asked_since: datetime | None = None
     parked: CallParked | None = None
     note: str = ""
     is_unknown: bool = False
     """It was abandoned: `unknown` stands in the journal as its result."""
 
     def due(self, seq: Seq) -> DueCall:
-        attempt = self.attempts if self.is_accepted else self.attempts + 1
+        attempt = max(1, self.attempts) if self.is_accepted else self.attempts + 1
         return DueCall(
             step=seq,
             call=self.call,
             attempt=attempt,
             was_started=self.was_started,
             is_unsent=self.is_unsent,
+            is_late=self.is_accepted,
+            asked_since=self.asked_since,
         )
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it may go out, or its agent is to be asked what became of it."""
+        if self.is_accepted:
+            return self.ask_at is not None and self.ask_at <= now
+        return self.retry_at is None or self.retry_at <= now
+
+    @property
+    def ask_at(self) -> datetime | None:
+        """When the agent of an accepted call is asked, where it may not go out again.
+
+        Journals of earlier releases have only that it was announced: others are, too, after they
+        were parked.
+        """
+        if not self.is_accepted or self.ask_again_at is not None:
+            return self.ask_again_at
+        is_once = self.was_started or self.call.effects == "at_most_once"
+        return self.accepted_until if is_once else None
 
     @property
     def has_begun(self) -> bool:
@@ -71,13 +97,7 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
             case CallFinished(step=s, call=n, status=CallStatus.ACCEPTED) as body if (
                 s == seq and n in states
             ):
-                states[n] = CallState(
-                    call=states[n].call,
-                    attempts=body.attempt,
-                    is_accepted=True,
-                    accepted_until=body.until,
-                    note=body.error or "",
-                )
+                states[n] = _accepted(states[n], body, at=step.at)
             case CallFinished(step=s, call=n, status=CallStatus.UNKNOWN) if (
                 s == seq and n in states
             ):
@@ -93,9 +113,10 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
                 states[n] = CallState(
                     call=states[n].call, attempts=body.attempt, retry_at=body.retry_at
                 )
-            case CallStarted(step=s, call=n) if s == seq and n in states:
+            case CallStarted(step=s, call=n) as body if s == seq and n in states:
                 before = states[n]
-                states[n] = CallState(call=before.call, attempts=before.attempts, was_started=True)
+                call = replace(before.call, effects=body.effects or before.call.effects)
+                states[n] = CallState(call=call, attempts=before.attempts, was_started=True)
             case CallParked(step=s, call=n) as body if s == seq and n in states:
                 # Of what must not go out twice it is only journaled where it did not go out at all.
                 states[n] = replace(states[n], was_started=False, is_unsent=not body.may_be_sent)
@@ -112,14 +133,29 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
     return list(states.values())
 
 
+def _accepted(before: CallState, body: CallFinished, *, at: datetime | None) -> CallState:
+    """Its answer comes later, or its outcome is unknown."""
+    return CallState(
+        call=before.call,
+        attempts=body.attempt,
+        was_started=before.was_started,
+        is_accepted=True,
+        accepted_until=body.until,
+        ask_again_at=body.ask_at,
+        asked_since=(at or body.ask_at) if body.ask_at is not None else None,
+        note=body.error or "",
+    )
+
+
 def look_at(state: CallState) -> datetime | None:
-    if state.parked is not None and not state.is_accepted:
+    if state.parked is not None:
         return state.parked.until
-    return state.accepted_until or state.retry_at
+    return state.ask_at or state.accepted_until or state.retry_at
 
 
 def waits_for(states: list[CallState]) -> str:
-    notes = [s.note for s in states if s.note]
+    # What is asked again in vain says it anew, with the last reason.
+    notes = [s.note for s in states if s.note and s.parked is None]
     notes += sorted({s.parked.reason for s in states if s.parked is not None})
     if notes:
         return "; ".join(notes)

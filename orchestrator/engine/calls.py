@@ -19,18 +19,23 @@ from orchestrator.domain.context import collected
 from orchestrator.domain.errors import NotNow
 from orchestrator.domain.fault import Fault
 from orchestrator.domain.json import JsonObject
+from orchestrator.domain.retry import clamped, half_jitter
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import AttemptFailed, CallFinished, CallParked
 from orchestrator.engine.call_states import DueCall
-from orchestrator.engine.facts import no_agent
+from orchestrator.engine.facts import gave_up, is_once, no_agent
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
+from orchestrator.engine.parked import UNANSWERED
 from orchestrator.planners.gated import LEASE_SECONDS
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import VERBOSE_LOGGER, get_logger
 
 TELL_SECONDS = 0.5
 """How long an agent may take to hear that a call is cancelled: its task's end waits for it."""
+
+ASK_AGAIN_SECONDS = 300.0
+"""The longest pause between two questions what became of a call."""
 
 log = get_logger(__name__)
 verbose = get_logger(VERBOSE_LOGGER)
@@ -84,10 +89,16 @@ class Calls:
         it may not. `was_sent`: an earlier try may have gone out, and have had its effect whatever
         becomes of this one.
         """
+        may_have_acted = (due.was_started or due.is_late) and is_once(due.call, agent)
+        if due.is_late and not may_have_acted:
+            return Outcome(body=gave_up(due.step, due.call))
         if agent is None:
-            return _finished(due, _error(no_agent(due.call.agent)), is_unsure=was_sent)
+            gone = no_agent(due.call.agent)
+            if may_have_acted:
+                return _unknown(due, gone)
+            return _finished(due, _error(gone), is_unsure=was_sent)
         await self._lease.held()
-        if agent.effects == "at_most_once" and due.was_started:
+        if may_have_acted:
             return await self._ask_after(due, snapshot, agent)
         return await self._send(due, snapshot, agent, announce, was_sent=was_sent)
 
@@ -117,7 +128,7 @@ class Calls:
         if result.status is not CallStatus.ERROR:
             return self._outcome(due, agent, result)
         is_open = result.retryable or result.is_unsure
-        if is_open and agent.effects == "at_most_once" and result.was_sent:
+        if is_open and is_once(due.call, agent) and result.was_sent:
             return await self._ask_after(due, snapshot, agent)
         if not result.retryable:
             return _finished(due, result, is_unsure=result.is_unsure or was_sent)
@@ -229,15 +240,53 @@ class Calls:
 
     def _resolved(self, due: DueCall, agent: Agent, known: CallResult | None) -> Outcome:
         """The outcome of a call that may have taken effect and must not be made again."""
-        if known is not None and not (known.status is CallStatus.ERROR and known.retryable):
+        if known is None:
+            return _unknown(due, "it does not know the call")
+        if known.status is not CallStatus.ERROR or not (known.retryable or known.is_unsure):
             return self._outcome(due, agent, known)
-        said = "it does not know the call" if known is None else known.error or "it does not say"
-        note = (
-            f"a person: whether call {due.step}/{due.call.number} of agent {agent.id!r} took "
-            f"effect is unknown ({said}); answer with `orchestrator tasks resolve` or an "
-            "agent_result event, or cancel the task"
+        if not known.retryable:
+            return _unknown(due, known.error or "it does not say")
+        return self._asked_again(due, agent, known)
+
+    def _asked_again(self, due: DueCall, agent: Agent, known: CallResult) -> Outcome:
+        """It may say it later. However often it is asked, the journal has it once.
+
+        The pauses grow with the time that it was asked in vain, which needs no count of them.
+        """
+        now, wish = self._now(), known.retry_after_seconds
+        vain = 0.0 if due.asked_since is None else (now - due.asked_since).total_seconds()
+        longest = min(max(vain, self._options.agent_retry.base_seconds), ASK_AGAIN_SECONDS)
+        seconds = max(half_jitter(longest, self._jitter), 0.0 if wish is None else clamped(wish))
+        again = now + timedelta(seconds=seconds)
+        outcome = _unknown(due, known.error or "it does not say", ask_at=again)
+        if due.asked_since is None:
+            return outcome
+        assert isinstance(outcome.body, CallFinished)
+        return Outcome(
+            body=CallParked(
+                step=due.step,
+                call=due.call.number,
+                agent=due.call.agent,
+                target=self._targets.agent(agent).name,
+                cause=UNANSWERED,
+                reason=outcome.body.error or "",
+                until=again,
+            )
         )
-        return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note))
+
+
+def _unknown(due: DueCall, why: str, *, ask_at: datetime | None = None) -> Outcome:
+    """It may have taken effect, must not be made again, and a person has to tell.
+
+    `ask_at`: unless its agent does, which is asked again from then on.
+    """
+    note = (
+        f"a person: whether call {due.step}/{due.call.number} of agent {due.call.agent!r} took "
+        f"effect is unknown ({why}); answer with `orchestrator tasks resolve` or an "
+        "agent_result event, or cancel the task"
+        f"{'; its agent is asked again meanwhile' if ask_at else ''}"
+    )
+    return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note), ask_at=ask_at)
 
 
 def _held_back(result: CallResult, target: Target) -> NotNow | None:
@@ -293,6 +342,7 @@ def _finished(
     *,
     fields: tuple[str, ...] = (),
     until: datetime | None = None,
+    ask_at: datetime | None = None,
     is_unsure: bool = False,
 ) -> Outcome:
     found = collected(fields, result.output) if result.status is CallStatus.SUCCESS else {}
@@ -310,6 +360,7 @@ def _finished(
             duration_ms=result.duration_ms,
             is_unsure=is_unsure,
             until=until,
+            ask_at=ask_at,
         ),
         change={"collected_data": found} if found else None,
     )

@@ -22,6 +22,7 @@ from orchestrator.domain.step import (
     AttemptFailed,
     BudgetSpent,
     CallFinished,
+    CallStarted,
     Cancelled,
     Completed,
     Decided,
@@ -59,10 +60,35 @@ def as_declared(decision: Decision, agents: Mapping[AgentId, Agent]) -> Decision
 
 
 def _declared(call: Call, agent: Agent | None) -> Call:
-    return (
-        call
-        if agent is None
-        else replace(call, cost_micros=micros(agent.cost), compensation=agent.compensation)
+    if agent is None:
+        return call
+    return replace(
+        call,
+        cost_micros=micros(agent.cost),
+        compensation=agent.compensation,
+        effects="at_most_once" if is_once(call, agent) else None,
+    )
+
+
+def is_once(call: Call, agent: Agent | None) -> bool:
+    """Whether it must never go out twice: its journal says so, or its agent does now.
+
+    What the journal says counts, whatever the agent declares later. Journals of earlier releases
+    say nothing of it.
+    """
+    return "at_most_once" in (call.effects, agent and agent.effects)
+
+
+def announced(due: DueCall, agent: Agent | None) -> CallStarted | None:
+    """What is journaled before the call goes out; None where nothing has to be."""
+    once = is_once(due.call, agent)
+    if not once and not due.is_unsent:
+        return None
+    return CallStarted(
+        step=due.step,
+        call=due.call.number,
+        agent=due.call.agent,
+        effects="at_most_once" if once else None,
     )
 
 

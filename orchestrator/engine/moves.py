@@ -43,14 +43,17 @@ from orchestrator.engine.parked import NONE_PARKED, Parked
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MakeCalls:
-    """Make these side by side."""
+    """Make these side by side, or ask what became of those that can't be made twice."""
 
     calls: tuple[DueCall, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveUp:
-    """An agent that promised to answer later did not: end these calls with an error."""
+    """An agent that promised to answer later did not: end these calls with an error.
+
+    Those that may never go out twice are not among them: their agents are asked (`MakeCalls`).
+    """
 
     calls: tuple[tuple[Seq, Call], ...]
 
@@ -331,12 +334,7 @@ def _outstanding(
 ) -> MakeCalls | GiveUp | Sleep:
     """What is left of a decision's calls, of which these may go out."""
     due = tuple(
-        s.due(seq)
-        for s in states
-        if s.call.number in paid
-        and not s.is_accepted
-        and s.parked is None
-        and (s.retry_at is None or s.retry_at <= now)
+        s.due(seq) for s in states if s.call.number in paid and s.parked is None and s.is_due(now)
     )
     if due:
         return MakeCalls(calls=due)

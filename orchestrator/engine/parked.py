@@ -22,11 +22,18 @@ Parked = Mapping[tuple[Seq, int] | None, CallParked]
 
 The journal does not say it: whoever takes a task up looks again, and what is looked at is memory.
 """
+UNANSWERED = "unanswered"
+"""The cause of a call whose agent was asked again what became of it, and did not say.
+
+Never journaled: the step before says that it is asked again, and a parked call counts as not sent.
+"""
 NONE_PARKED: Parked = MappingProxyType({})
 
 
 def was_told(steps: tuple[Step, ...], parked: CallParked) -> bool:
     """Whether the journal says it already: same call, same cause, no try since then."""
+    if parked.cause == UNANSWERED:
+        return True
     for step in reversed(steps):
         body = step.body
         if isinstance(body, Decided | Forked | Retried):

@@ -21,7 +21,6 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     CallFinished,
     CallParked,
-    CallStarted,
     Cancelled,
     Completed,
     EventApplied,
@@ -34,6 +33,7 @@ from orchestrator.engine.budgets import with_allowance
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.compensation import COMPENSATING, begun
 from orchestrator.engine.facts import (
+    announced,
     as_declared,
     budget_spent,
     came_second,
@@ -310,8 +310,8 @@ class Runner:
 
     async def _announce(self, due: DueCall, agent: Agent | None) -> bool:
         """Journals what must not go out twice, or what is known not to be sent; whether it may."""
-        if due.is_unsent or (agent is not None and agent.effects == "at_most_once"):
-            body = CallStarted(step=due.step, call=due.call.number, agent=due.call.agent)
+        body = announced(due, agent)
+        if body is not None:
             async with self._reading:
                 if self._record.is_closed:
                     return False  # it was cut, and did not end

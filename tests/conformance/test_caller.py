@@ -137,12 +137,22 @@ async def test_recovery_learns_that_a_call_never_arrived(under_test: UnderTest) 
 
 
 @pytest.mark.parametrize(
-    "answer", [status(202), status(400), status(500), status(200, body="?"), status(302)]
+    ("answer", "may_pass"),
+    [
+        (status(202), True),
+        (status(400), False),
+        (status(429), True),
+        (status(500), True),
+        (status(503, Retry_After="3"), True),
+        (status(200, body="?"), False),
+        (status(302), False),
+    ],
 )
-async def test_recovery_that_learns_nothing_asks_again_later(
-    under_test: UnderTest, answer: Behaviour
+async def test_recovery_that_learns_nothing_asks_again_later_where_that_may_help(
+    under_test: UnderTest, answer: Behaviour, may_pass: bool
 ) -> None:
     under_test.peer.status = answer
     result = await under_test.status()
     assert result is not None
-    assert (result.status, result.retryable) == (CallStatus.ERROR, True)
+    assert (result.status, result.is_unsure) == (CallStatus.ERROR, True)
+    assert result.retryable is may_pass

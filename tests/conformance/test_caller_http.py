@@ -289,6 +289,15 @@ async def test_without_a_status_url_nothing_can_be_learned(http: UnderTest) -> N
     result = await http.status()
     assert result is not None
     assert result.error == "agent 'crm' has no status_url to ask"
+    assert (result.is_unsure, result.retryable) == (True, False)
+
+
+async def test_an_agent_that_still_works_on_a_call_says_when_to_ask_again(http: UnderTest) -> None:
+    http.peer.status = status(202, Retry_After="30")
+    result = await http.status()
+    assert result is not None
+    assert (result.retryable, result.retry_after_seconds) == (True, 30)
+    assert result.error == "agent 'crm' still works on it"
 
 
 async def test_the_cancel_url_is_told_which_call_it_is(http: UnderTest) -> None:

@@ -101,7 +101,7 @@ class Agents:
     def asked(self, request: CallRequest) -> CallResult | None:
         """What became of an earlier call."""
         if request.agent.status_url is None:
-            return failure("it has no status_url to ask")
+            return failure("it has no status_url to ask", retryable=False, is_unsure=True)
         return self._done.get(key_of(request))
 
     def _watch(self, request: CallRequest, key: str) -> None:

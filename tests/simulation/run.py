@@ -230,7 +230,8 @@ class Simulation:
         results = [b for b in bodies if isinstance(b, CallFinished)]
         final = {(b.step, b.call) for b in results if b.status.is_final}
         for body in results:
-            is_open = body.status is CallStatus.ACCEPTED and body.until is None
+            # Where its agent is asked again, the person waits for what that brings.
+            is_open = body.status is CallStatus.ACCEPTED and not (body.until or body.ask_at)
             if is_open and (body.step, body.call) not in final:
                 return NewEvent(
                     origin=origin,

@@ -23,7 +23,12 @@ from orchestrator.agents.callers.http_request import (
     request_content,
     request_headers,
 )
-from orchestrator.agents.http import TRANSPORT_ERRORS, AgentHttpClient, agent_errors
+from orchestrator.agents.http import (
+    TRANSPORT_ERRORS,
+    AgentHttpClient,
+    agent_errors,
+    retry_after_seconds,
+)
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.errors import AgentFailed, UnusableAnswer
@@ -87,14 +92,14 @@ class HttpCaller:
     async def status(self, request: CallRequest) -> CallResult | None:
         """What became of an earlier call: its result, or None when the agent never got it.
 
-        Every failure to find out is retryable, whatever its cause: to give up would leave open
-        whether the effect was done.
+        Whoever fails to find out is unsure whether the effect was done. Where that may pass, the
+        failure is retryable.
         """
         started = time.perf_counter()
         try:
             result = await self._within_deadline(request, self._ask)
         except AgentFailed as error:
-            result = replace(_error_result(error), retryable=True)
+            result = replace(_error_result(error), is_unsure=True)
         return result and replace(result, duration_ms=_milliseconds_since(started))
 
     async def cancel(self, request: CallRequest) -> bool:
@@ -147,15 +152,24 @@ class HttpCaller:
     async def _ask(self, request: CallRequest) -> CallResult | None:
         agent = request.agent
         if agent.status_url is None:
-            raise AgentFailed(f"agent {agent.id!r} has no status_url to ask", retryable=True)
+            raise AgentFailed(f"agent {agent.id!r} has no status_url to ask", retryable=False)
         url = _keyed(agent.status_url, request)
         async with self._exchange(request, url=url, content=None) as response:
             if response.status_code == NOT_FOUND:
                 await self._read_words(response, request)
                 return None
             if response.status_code == ACCEPTED:
-                raise await self._refusal(response, request)
+                await self._read_words(response, request)
+                raise self._is_at_work(response, request)
             return await self._result(response, request)
+
+    def _is_at_work(self, response: httpx.Response, request: CallRequest) -> AgentFailed:
+        wait = retry_after_seconds(response.headers.get("retry-after"), now=self._now())
+        return AgentFailed(
+            f"agent {request.agent.id!r} still works on it",
+            retryable=True,
+            retry_after_seconds=wait,
+        )
 
     @asynccontextmanager
     async def _exchange(

@@ -272,21 +272,26 @@ async def test_whatever_was_written_last_each_effect_is_undone_once(
     assert len(caller.effects) == 4
 
 
-@pytest.mark.parametrize(
-    "effects", [{}, {"effects": "at_most_once"}], ids=["idempotent", "at_most_once"]
-)
+@pytest.mark.parametrize("is_once", [False, True], ids=["idempotent", "at_most_once"])
 async def test_a_call_under_way_at_a_crash_is_undone_though_its_agent_is_gone(
-    database: Database, feed: Feed, effects: dict[str, Any]
+    database: Database, feed: Feed, is_once: bool
 ) -> None:
     gate, planner = Gate(), ScriptedPlanner(delegate("crm"), Fail(reason="no"))
     caller = ScriptedCaller(crm=gate)
+    effects: dict[str, Any] = {"effects": "at_most_once"} if is_once else {}
     agents = (agent("crm", compensation=UNDO, **effects), agent("undo"))
     first = await start_worker(database, planner=planner, caller=caller, agents=agents)
     await feed.task("t", to=first.worker)
     await gate.entered.wait()  # the request is out: nobody knows what it did
     await first.kill()
-    async with running_worker(database, planner=planner, caller=caller, agents=agents[1:]):
-        await reaches(database, "t", "failed")
+    async with running_worker(
+        database, planner=planner, caller=caller, agents=agents[1:]
+    ) as worker:
+        if is_once:  # a person is waited for, and gives it up
+            row = await reaches(database, "t", "waiting")
+            assert "there is no agent 'crm' any more" in row["reason"]
+            await feed.event("t", "cancel", to=worker)
+        await reaches(database, "t", "cancelled" if is_once else "failed")
     assert "compensating" in await kinds(database, "t")
 
 

@@ -86,6 +86,7 @@ STORED: list[tuple[str, StepBody, str]] = [
                         agent=CRM,
                         cost_micros=20,
                         compensation=Compensation(agent=AgentId("undo"), input={"a": "$input.a"}),
+                        effects="at_most_once",
                     ),
                 )
             ),
@@ -100,7 +101,7 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"decision":{"calls":[{"number":1,"agent":"crm","input":{"name":"ACME"},'
         '"tool_call_id":"c1"},'
         '{"number":2,"agent":"crm","input":{},"tool_call_id":null,"cost_micros":20,'
-        '"compensation":{"agent":"undo","input":{"a":"$input.a"}}}],'
+        '"compensation":{"agent":"undo","input":{"a":"$input.a"}},"effects":"at_most_once"}],'
         '"type":"delegate"},'
         '"message":{"text":"I ask.","tool_calls":[{"id":"c1","name":"crm"}]},'
         '"replies":[{"tool_call_id":"c0","text":"no such tool","is_error":true}],'
@@ -129,6 +130,11 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"step":2,"call":1,"agent":"crm"}',
     ),
     (
+        "call_started",
+        CallStarted(step=Seq(2), call=1, agent=CRM, effects="at_most_once"),
+        '{"step":2,"call":1,"agent":"crm","effects":"at_most_once"}',
+    ),
+    (
         "result",
         CallFinished(
             step=Seq(2),
@@ -149,6 +155,13 @@ STORED: list[tuple[str, StepBody, str]] = [
         '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{"id":"C-1"},'
         '"error":"later","attempt":3,"usage":{"tokens":5},"cost_micros":3,"duration_ms":12,'
         '"is_unsure":true,"until":"2030-01-02T03:04:05Z","by":"ops","reason":"I asked them"}',
+    ),
+    (
+        "result",
+        CallFinished(step=Seq(2), call=1, agent=CRM, status=CallStatus.ACCEPTED, ask_at=AT),
+        '{"step":2,"call":1,"agent":"crm","status":"accepted","output":{},"error":null,'
+        '"attempt":1,"usage":null,"duration_ms":0,"until":null,'
+        '"ask_at":"2030-01-02T03:04:05Z","by":""}',
     ),
     (
         "attempt_failed",
@@ -289,6 +302,9 @@ def _names(of: object) -> list[str]:
 
 def test_a_field_of_a_later_release_does_not_make_a_journal_unreadable() -> None:
     assert load_body("failed", {"reason": "r", "added_later": 1}) == Failed(reason="r")
+    calls = [{"number": 1, "agent": "crm", "added_later": 1}]
+    decided = load_body("decision", {"decision": {"type": "delegate", "calls": calls}})
+    assert decided == Decided(decision=Delegate(calls=(Call(number=1, agent=CRM),)))
 
 
 def test_an_unknown_kind_is_unreadable_and_named() -> None:

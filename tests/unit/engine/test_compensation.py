@@ -241,12 +241,18 @@ def test_events_during_it_change_neither_its_state_nor_its_messages() -> None:
 
 def test_what_was_declared_when_the_call_was_decided_counts() -> None:
     agent = Agent(
-        id=AgentId("a"), name="A", description="d", endpoint="http://a", compensation=UNDO
+        id=AgentId("a"),
+        name="A",
+        description="d",
+        endpoint="http://a",
+        compensation=UNDO,
+        effects="at_most_once",
     )
     decision = Delegate(calls=(Call(number=1, agent=AgentId("a")),))
     told = as_declared(decision, {AgentId("a"): agent})
     assert isinstance(told, Delegate)
     assert told.calls[0].compensation == UNDO
+    assert told.calls[0].effects == "at_most_once"
 
 
 @pytest.mark.parametrize(

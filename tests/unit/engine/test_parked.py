@@ -1,5 +1,6 @@
 """What can't be called now: the task sleeps, and whoever takes it up looks again."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ from orchestrator.domain.ids import Seq
 from orchestrator.domain.step import CallParked, StepBody
 from orchestrator.engine.moves import MakeCalls, Sleep, next_move
 from orchestrator.engine.options import TaskLimits
-from orchestrator.engine.parked import Parked, was_told
+from orchestrator.engine.parked import UNANSWERED, Parked, was_told
 from tests.unit.engine.journals import (
     BEFORE,
     LATER,
@@ -71,6 +72,7 @@ def test_a_cause_is_told_once_between_two_tries() -> None:
     told = snapshot(delegated("crm"), parked).steps
     assert was_told(told, held(until=NOW))
     assert not was_told(told, busy)
+    assert was_told(snapshot(delegated("crm")).steps, replace(busy, cause=UNANSWERED))
     assert not was_told(snapshot(delegated("crm"), parked, started()).steps, parked)
     assert not was_told(snapshot(delegated("crm"), parked, attempt(at=BEFORE)).steps, parked)
     assert not was_told(snapshot(delegated("crm", "crm"), held(2, until=LATER)).steps, parked)
