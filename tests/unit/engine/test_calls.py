@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from orchestrator.agents.agent import CallRequest
+from orchestrator.agents.breaker import BreakerState
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Call, CallResult, CallStatus
@@ -84,12 +85,12 @@ def failure(error: str = "busy", *, retryable: bool = True, **more: Any) -> Call
     return CallResult(status=CallStatus.ERROR, error=error, retryable=retryable, **more)
 
 
-def calls_of(caller: FixedCaller) -> Calls:
+def calls_of(caller: FixedCaller, *, targets: Targets | None = None) -> Calls:
     lease = Lease(timedelta(minutes=5))
     lease.renew(boot_seconds())
     return Calls(
         caller=caller,
-        targets=Targets(),
+        targets=targets or Targets(),
         lease=lease,
         options=OPTIONS,
         now=lambda: NOW,
@@ -235,7 +236,42 @@ async def test_a_call_may_not_take_longer_than_its_task(
     caller = FixedCaller()
     deadline = None if left_seconds is None else NOW + timedelta(seconds=left_seconds)
     await calls_of(caller).make(due(), snapshot(deadline), CRM, announce=silently)
-    assert caller.calls[0].timeout_seconds == timeout_seconds
+    (request,) = caller.calls
+    assert request.timeout_seconds == timeout_seconds
+    assert request.is_cut_short is (timeout_seconds < 30.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "breaker"),
+    [
+        (failure("silent", is_cut_short=True), BreakerState.CLOSED),
+        (failure("silent", fault=Fault.FAILED), BreakerState.OPEN),
+    ],
+)
+async def test_tasks_in_a_hurry_do_not_keep_an_agent_from_the_others(
+    answer: CallResult, breaker: BreakerState
+) -> None:
+    targets = Targets()
+    calls = calls_of(FixedCaller(answer), targets=targets)
+    hurried = snapshot(NOW + timedelta(seconds=0.5))
+    for _ in range(12):
+        await calls.make(due(), hurried, CRM, announce=silently)
+    assert targets.agent(CRM).state().breaker is breaker
+
+
+async def test_a_probe_that_its_task_cut_short_decides_nothing() -> None:
+    seconds = [0.0]
+    targets = Targets(seconds=lambda: seconds[0], random=lambda: 1.0)
+    down = failure("away", fault=Fault.UNAVAILABLE)
+    for _ in range(5):
+        await calls_of(FixedCaller(down), targets=targets).make(
+            due(), snapshot(), CRM, announce=silently
+        )
+    seconds[0] = 20.0
+    probe = FixedCaller(failure("silent", is_cut_short=True))
+    await calls_of(probe, targets=targets).make(due(), snapshot(), CRM, announce=silently)
+    assert len(probe.calls) == 1
+    assert targets.agent(CRM).state().breaker is BreakerState.OPEN
 
 
 async def test_nothing_is_sent_while_the_lease_is_not_held() -> None:
