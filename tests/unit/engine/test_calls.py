@@ -259,6 +259,26 @@ async def test_tasks_in_a_hurry_do_not_keep_an_agent_from_the_others(
     assert targets.agent(CRM).state().breaker is breaker
 
 
+async def test_a_wish_is_kept_where_failures_opened_the_breaker_meanwhile() -> None:
+    class Limited(FixedCaller):
+        """Is told to come back in ten minutes while five calls beside it fail."""
+
+        async def call(self, request: CallRequest) -> CallResult:
+            for _ in range(5):
+                async with targets.agent(CRM).entered(is_retry=False) as beside:
+                    beside.report(Fault.FAILED)
+            return await super().call(request)
+
+    targets = Targets()
+    answer = failure("enough", fault=Fault.LIMITED, retry_after_seconds=600.0)
+    found = await calls_of(Limited(answer), targets=targets).make(
+        due(), snapshot(), CRM, announce=silently
+    )
+    assert found is not None
+    assert isinstance(found.body, CallParked)
+    assert found.body.until >= NOW + timedelta(seconds=599)
+
+
 async def test_a_probe_that_its_task_cut_short_decides_nothing() -> None:
     seconds = [0.0]
     targets = Targets(seconds=lambda: seconds[0], random=lambda: 1.0)
