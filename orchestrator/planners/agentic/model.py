@@ -27,8 +27,9 @@ from orchestrator.domain.json import JsonObject
 from orchestrator.planners.agentic.failures import MODEL_ERRORS, model_failed
 from orchestrator.planners.agentic.options import ModelOptions
 
-Bound = Callable[[list[BaseMessage]], Awaitable[AIMessage]]
-"""A chat model together with its tools: a conversation in, the answer out."""
+Bound = Callable[..., Awaitable[AIMessage]]
+"""A chat model together with its tools: a conversation in, and for one request more; the answer
+out."""
 
 # Reasoning models of this family refuse the parameter.
 _SINGLE_CALL_MODELS = re.compile(r"^o\d")
@@ -54,9 +55,11 @@ class LeanChatOpenAI(ChatOpenAI):
     async def answer(self, messages: list[BaseMessage], **bound: Any) -> AIMessage:
         """What `ainvoke` answers, without its callbacks: they cost a fifth of a task's CPU."""
         result = await self._agenerate(messages, **bound)
-        message = result.generations[0].message
+        (generation, *_) = result.generations
+        message, info = generation.message, generation.generation_info or {}
         assert isinstance(message, AIMessage)
-        message.response_metadata = {**(result.llm_output or {}), **message.response_metadata}
+        told = {**(result.llm_output or {}), **info, **message.response_metadata}
+        message.response_metadata = told
         return message
 
     async def _agenerate(
@@ -174,14 +177,26 @@ def bind(model: BaseChatModel, tools: Sequence[JsonObject], *, options: ModelOpt
     return bound.ainvoke
 
 
-async def ask(bound: Bound, messages: Sequence[BaseMessage], *, options: ModelOptions) -> AIMessage:
-    """The model's answer.
+def can_bound(model: BaseChatModel) -> bool:
+    """Whether a single request can say how long its answer may be: some clients refuse it there."""
+    return "max_tokens" in type(model).model_fields
+
+
+async def ask(
+    bound: Bound,
+    messages: Sequence[BaseMessage],
+    *,
+    options: ModelOptions,
+    max_output_tokens: int | None = None,
+) -> AIMessage:
+    """The model's answer, of `max_output_tokens` at most where they are given.
 
     Raises:
         ModelFailed: there is none.
     """
+    more = {} if max_output_tokens is None else {"max_tokens": max_output_tokens}
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await bound(list(messages))
+            return await bound(list(messages), **more)
     except MODEL_ERRORS as error:
         raise model_failed(error, options=options) from error
