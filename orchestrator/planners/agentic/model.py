@@ -24,8 +24,10 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.failures import MODEL_ERRORS, model_failed
+from orchestrator.planners.agentic.failures import MODEL_ERRORS, is_unanswered, model_failed
 from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.reserve import Reserved
+from orchestrator.planners.planner import Unanswered
 
 Bound = Callable[..., Awaitable[AIMessage]]
 """A chat model together with its tools: a conversation in, and for one request more; the answer
@@ -187,16 +189,21 @@ async def ask(
     messages: Sequence[BaseMessage],
     *,
     options: ModelOptions,
-    max_output_tokens: int | None = None,
+    reserved: Reserved,
 ) -> AIMessage:
-    """The model's answer, of `max_output_tokens` at most where they are given.
+    """The model's answer, no longer than what is set aside for it where that has to be said.
 
     Raises:
         ModelFailed: there is none.
     """
-    more = {} if max_output_tokens is None else {"max_tokens": max_output_tokens}
+    bounded = reserved.max_output_tokens
+    more = {} if bounded is None else {"max_tokens": bounded}
     try:
         async with asyncio.timeout(options.timeout_seconds):
             return await bound(list(messages), **more)
     except MODEL_ERRORS as error:
-        raise model_failed(error, options=options) from error
+        failed = model_failed(error, options=options)
+        if is_unanswered(error):
+            usage, cost_micros = reserved.usage, reserved.cost_micros
+            raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
+        raise failed from error

@@ -26,7 +26,7 @@ from orchestrator.planners.agentic.reserve import Reserved, reserve
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_cut
-from orchestrator.planners.planner import PromptMessage, PromptShown
+from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
 
 MAX_TENANTS = 256
@@ -88,11 +88,11 @@ class AgenticPlanner:
         options = self._model_options
         error_type, started = "", time.monotonic()
         try:
-            return await ask(
-                bound, messages, options=options, max_output_tokens=reserved.max_output_tokens
-            )
+            return await ask(bound, messages, options=options, reserved=reserved)
         except ModelFailed as error:
             error_type = "retryable" if error.retryable else "permanent"
+            if isinstance(error, Unanswered):
+                self._count_cost(error.cost_micros)
             raise
         finally:
             metrics.MODEL_SECONDS.labels(
@@ -111,9 +111,13 @@ class AgenticPlanner:
 
     def _count(self, turn: Turn) -> None:
         options, usage = self._model_options, turn.usage
-        metrics.MODEL_COST.labels(options.name, options.provider).inc(turn.cost_micros / MICROS)
+        self._count_cost(turn.cost_micros)
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             metrics.TOKEN_USAGE.labels(kind, options.name, options.provider).observe(tokens)
+
+    def _count_cost(self, cost_micros: int) -> None:
+        options = self._model_options
+        metrics.MODEL_COST.labels(options.name, options.provider).inc(cost_micros / MICROS)
 
     def _prompt(self, snapshot: Snapshot) -> list[BaseMessage]:
         return [

@@ -22,6 +22,7 @@ from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS
+from orchestrator.planners.planner import Unanswered
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
 
@@ -155,6 +156,7 @@ async def test_a_refusal_says_whether_to_come_back_and_is_asked_only_once(
         error = await failure_at(stub.url)
     assert error.retryable is expected[0]
     assert expected[1] in str(error)
+    assert not isinstance(error, Unanswered)
     assert len(stub.bodies) == 1
 
 
@@ -214,6 +216,8 @@ async def test_no_answer_in_time_is_worth_another_try() -> None:
         error = await failure_at(stub.url, timeout_seconds=2)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert "no answer within 2 seconds" in str(error)
+    assert isinstance(error, Unanswered)
+    assert (error.usage.input_tokens > 100, error.usage.output_tokens) == (True, 1000)
     assert len(stub.bodies) == 1
 
 
@@ -222,12 +226,14 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         unused.bind(("127.0.0.1", 0))
         error = await failure_at(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
     assert (error.retryable, error.fault) == (True, Fault.UNAVAILABLE)
+    assert not isinstance(error, Unanswered)
 
 
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
     async with serving(http_answer(200, ASK_CRM, cut=40)) as stub:
         error = await failure_at(stub.url)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
+    assert isinstance(error, Unanswered)
     assert len(stub.bodies) == 1
 
 
