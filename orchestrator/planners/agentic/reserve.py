@@ -4,7 +4,7 @@ Where a budget bounds the task the request says how long the answer may be, and 
 aside: so the answer can't use more than there was for it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.budget import Allowance, Resource
 from orchestrator.domain.decision import Usage
@@ -49,8 +49,9 @@ def reserve(
     _afford(allowance, usage, options.cost(usage))
     if options.max_output_tokens is not None or not (can_bound and _has_budget(snapshot)):
         return Reserved(usage=usage, cost_micros=options.cost(usage))
-    output = min(BOUNDED_OUTPUT_TOKENS, _output_left(allowance, usage.input_tokens, options))
-    usage = Usage(input_tokens=usage.input_tokens, output_tokens=output)
+    # At its least it was seen to fit, by sums that are rounded otherwise than this division.
+    left = _output_left(allowance, usage.input_tokens, options)
+    usage = replace(usage, output_tokens=(output := max(usage.output_tokens, left)))
     return Reserved(usage=usage, cost_micros=options.cost(usage), max_output_tokens=output)
 
 
@@ -71,11 +72,11 @@ def _has_budget(snapshot: Snapshot) -> bool:
 
 
 def _output_left(allowance: Allowance, input_tokens: int, options: ModelOptions) -> int:
-    """How long an answer to so long a prompt may be; it was seen to fit at its least."""
-    left = BOUNDED_OUTPUT_TOKENS
+    """How long an answer to so long a prompt may be."""
+    left: float = BOUNDED_OUTPUT_TOKENS
     if allowance.tokens is not None:
         left = min(left, allowance.tokens - input_tokens)
     price = options.price
     if allowance.cost_micros is not None and price is not None and price.output > 0:
-        left = min(left, int((allowance.cost_micros - input_tokens * price.input) // price.output))
-    return left
+        left = min(left, (allowance.cost_micros - input_tokens * price.input) / price.output)
+    return int(left)

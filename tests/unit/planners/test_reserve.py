@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.domain.budget import NO_BUDGET, Allowance, Budget
@@ -66,6 +66,8 @@ def test_a_client_that_takes_no_bound_in_a_request_is_given_none() -> None:
     assert (found.max_output_tokens, found.usage.output_tokens) == (None, 1000)
 
 
+@example(tokens=10_000, cost_micros=1000, prices=(0.0, 1.0000000000000002))
+@example(tokens=10_000, cost_micros=1000, prices=(0.0, 5e-324))
 @given(
     tokens=st.integers(0, 10_000),
     cost_micros=st.integers(0, 50_000),
