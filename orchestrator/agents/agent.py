@@ -20,6 +20,9 @@ class CallRequest:
     input: JsonObject
     epoch: Epoch
     timeout_seconds: float
+    is_cut_short: bool = False
+    """The task's deadline comes before the agent's own time is over: its silence until then is no
+    fault."""
     traceparent: str | None = None
     compensates: str | None = None
     """The idempotency key of the call that this one undoes."""

@@ -106,7 +106,7 @@ class Breaker:
     ) -> None:
         """What came of a call; `wish_seconds` is the time that the other side asked for."""
         if not self._is_current(passed):
-            if fault is Fault.LIMITED and self.is_limited and wish_seconds is not None:
+            if fault is not None and wish_seconds is not None:
                 self._hold(now + clamped(wish_seconds))
             return
         self._recent.append(fault)
@@ -117,7 +117,7 @@ class Breaker:
             if passed.is_probe or self._count(Fault.LIMITED) >= self._options.limits_to_open:
                 self._limit(now, wish_seconds)
         elif passed.is_probe or self._is_failing():
-            self._open(now)
+            self._open(now, wish_seconds)
 
     def _is_current(self, passed: Pass) -> bool:
         return passed.opening == self._openings
@@ -134,14 +134,15 @@ class Breaker:
         is_full = len(self._recent) == options.window
         return is_full and failures >= options.failure_share * options.window
 
-    def _open(self, now: float) -> None:
+    def _open(self, now: float, wish_seconds: float | None) -> None:
         """For a tenth of the time that it has been down: a short outage is soon seen to be over."""
         if self._open_until is None or self.is_limited:
             self._down_since = now
         options = self._options
         tenth = (now - self._down_since) / 10
         seconds = min(max(options.open_seconds, tenth), options.max_open_seconds)
-        self._shut(now + half_jitter(seconds, self._random), is_limited=False)
+        wait = half_jitter(seconds, self._random)
+        self._shut(now + max(clamped(wish_seconds or 0.0), wait), is_limited=False)
 
     def _limit(self, now: float, wish_seconds: float | None) -> None:
         options = self._options
@@ -155,8 +156,10 @@ class Breaker:
         self._open_until, self._is_probed, self.is_limited = until, False, is_limited
 
     def _hold(self, until: float) -> None:
-        assert self._open_until is not None
-        self._open_until = max(self._open_until, until)
+        """The wish counts whatever opened it, and more than a probe that is under way."""
+        if self._open_until is None or until <= self._open_until:
+            return
+        self._shut(until, is_limited=self.is_limited)
 
     def _close(self) -> None:
         self._open_until, self._is_probed, self.is_limited = None, False, False

@@ -69,6 +69,8 @@ class CallResult:
     """False where the call surely never left this process, so that it can't have had an effect."""
     is_unsure: bool = False
     """Of an error: it does not say whether the call took effect. Nor does one that may pass."""
+    is_cut_short: bool = False
+    """Of an error: the task's time was over before the agent's, which says nothing about it."""
     usage: JsonObject | None = None
     duration_ms: int = 0
     fault: Fault | None = None

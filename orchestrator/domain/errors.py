@@ -16,7 +16,8 @@ OrchestratorError
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
 │   └── AgentFailed
-│       └── UnusableAnswer     it may have done what was asked
+│       ├── UnusableAnswer     it may have done what was asked
+│       └── CutShort           the task's time was over before the agent's
 ├── NotNow                     nobody: the call was not made, and is made later
 ├── StoreError                 PostgreSQL
 │   ├── StoreUnavailable       nobody: it is tried again
@@ -151,6 +152,15 @@ class UnusableAnswer(AgentFailed):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, retryable=False)
+
+
+class CutShort(AgentFailed):
+    """The task's deadline came before the agent's own time was over: it says nothing about it."""
+
+    code = "cut_short"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, retryable=True)
 
 
 class NotNow(OrchestratorError):

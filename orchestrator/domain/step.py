@@ -111,6 +111,10 @@ class AttemptFailed:
     error: str
     retry_at: datetime
     duration_ms: int = 0
+    usage: Annotated[Usage, Field(exclude_if=lambda v: v == Usage())] = Usage()
+    """Of a turn whose answer got lost: what was set aside for it, which it is charged with."""
+    cost_micros: Micros = 0
+    """What that costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

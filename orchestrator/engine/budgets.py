@@ -87,8 +87,10 @@ def account(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Account
                 cost_micros += body.cost_micros
             case CallFinished() as body:
                 cost_micros += body.cost_micros
-            case AttemptFailed():
+            case AttemptFailed() as body:
                 attempts += 1
+                tokens += body.usage.total
+                cost_micros += body.cost_micros
             case BudgetSpent() as body:
                 spent = body
             case EventApplied(event_type=event, payload=payload) if event == TOP_UP:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from orchestrator.agents.agent import Caller, CallRequest
-from orchestrator.agents.target import Target
+from orchestrator.agents.target import Entry, Target
 from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import MICROS
@@ -118,10 +118,7 @@ class Calls:
                     return None
                 # Made here, for the deadline in it: until now the call may have waited.
                 result = await self._caller.call(self._request(due, snapshot, agent))
-                if result.was_sent or result.fault is not None:
-                    entry.report(
-                        result.fault, error=result.error, wish_seconds=result.retry_after_seconds
-                    )
+                _report(entry, result)
         except NotNow as refused:
             return self._parked(due, refused)
         _tell(due, result)
@@ -192,7 +189,7 @@ class Calls:
         )
 
     def _request(self, due: DueCall, snapshot: Snapshot, agent: Agent) -> CallRequest:
-        timeout = agent.limits.timeout_seconds
+        own = timeout = agent.limits.timeout_seconds
         if snapshot.task.deadline is not None and due.call.compensates is None:
             left = (snapshot.task.deadline - self._now()).total_seconds()
             timeout = max(0.001, min(timeout, left))
@@ -204,6 +201,7 @@ class Calls:
             input=due.call.input,
             epoch=snapshot.epoch,
             timeout_seconds=timeout,
+            is_cut_short=timeout < own,
             traceparent=snapshot.task.traceparent,
             compensates=due.call.compensates,
         )
@@ -287,6 +285,17 @@ def _unknown(due: DueCall, why: str, *, ask_at: datetime | None = None) -> Outco
         f"{'; its agent is asked again meanwhile' if ask_at else ''}"
     )
     return _finished(due, CallResult(status=CallStatus.ACCEPTED, error=note), ask_at=ask_at)
+
+
+def _report(entry: Entry, result: CallResult) -> None:
+    """Tells the breaker, unless the result says nothing about the agent.
+
+    That is so where nothing was sent, and where the task's own deadline cut the agent's time: tasks
+    in a hurry would keep a healthy agent from everyone.
+    """
+    if result.is_cut_short or not (result.was_sent or result.fault is not None):
+        return
+    entry.report(result.fault, error=result.error, wish_seconds=result.retry_after_seconds)
 
 
 def _held_back(result: CallResult, target: Target) -> NotNow | None:

@@ -32,7 +32,7 @@ from orchestrator.domain.step import (
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.call_states import DueCall
 from orchestrator.engine.moves import Sleep
-from orchestrator.planners.planner import OverBudget
+from orchestrator.planners.planner import OverBudget, Unanswered
 from orchestrator.store.journal import TaskLetter
 
 NOT_MADE = "it was not made: the task was over"
@@ -112,7 +112,10 @@ def model_failure(
     if retry_at is None:
         code = ATTEMPTS_SPENT if error.retryable else MODEL_REFUSED
         return Failed(code=code, reason=f"the model failed: {error}")
-    return AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at)
+    body = AttemptFailed(attempt=attempt, error=str(error), retry_at=retry_at)
+    if isinstance(error, Unanswered):
+        return replace(body, usage=error.usage, cost_micros=error.cost_micros)
+    return body
 
 
 def came_second(body: CallFinished) -> EventApplied:

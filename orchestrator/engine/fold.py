@@ -15,6 +15,9 @@ from orchestrator.engine.compensation import is_compensating, undoing
 FOLDED_AT_ONCE = 50
 """Each message looks at all steps so far."""
 
+ITS_ADVICE = "the agent says that a new call may help"
+"""Of a late error with `retryable`."""
+
 OutputFields = Callable[[AgentId], Sequence[str]]
 """The fields that an agent can add to `collected_data`."""
 
@@ -97,7 +100,6 @@ def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[s
     output = payload.get("output")
     values: JsonObject = output if isinstance(output, dict) else {}
     status = _status(payload.get("status", CallStatus.SUCCESS.value))
-    error = payload.get("error_message")
     said = payload.get("usage")
     usage = said if isinstance(said, dict) else None
     found = collected(fields, values) if status is CallStatus.SUCCESS else {}
@@ -109,7 +111,7 @@ def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[s
             agent=call.agent,
             status=status,
             output=values,
-            error=str(error) if error is not None else None,
+            error=_error(payload, status),
             by=str(payload.get("by") or ""),
             reason=str(payload.get("reason") or ""),
             usage=usage,
@@ -117,6 +119,19 @@ def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[s
         ),
         change={"collected_data": found} if found else None,
     )
+
+
+def _error(payload: JsonObject, status: CallStatus) -> str | None:
+    """The agent's words, for the model.
+
+    Work that the agent took on is not given to it again under the same key; that it calls its error
+    `retryable` is told to the model, which may decide on a new call.
+    """
+    said = payload.get("error_message")
+    error = None if said is None else str(said)
+    if status is CallStatus.ERROR and payload.get("retryable") is True:
+        return f"{error or 'no reason given'} ({ITS_ADVICE})"
+    return error
 
 
 def _status(said: object) -> CallStatus:

@@ -10,7 +10,7 @@ from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import CallFinished, Decided, Forked, Step, StepBody
+from orchestrator.domain.step import AttemptFailed, CallFinished, Decided, Forked, Step, StepBody
 from orchestrator.engine.journal import Journal
 from orchestrator.store.journal import Entry, Rest, Written
 from orchestrator.store.loading import Loaded
@@ -142,7 +142,7 @@ def _used(steps: Sequence[Step]) -> tuple[int, int]:
     """Tokens and money of these steps."""
     tokens = cost_micros = 0
     for step in steps:
-        if isinstance(step.body, Decided):
+        if isinstance(step.body, Decided | AttemptFailed):
             tokens += step.body.usage.total
             cost_micros += step.body.cost_micros
         elif isinstance(step.body, CallFinished):

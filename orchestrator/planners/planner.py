@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.budget import Resource
-from orchestrator.domain.decision import Turn
-from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.decision import Turn, Usage
+from orchestrator.domain.errors import ModelFailed, OrchestratorError
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -23,6 +23,23 @@ class OverBudget(OrchestratorError):
         self.left = left
 
 
+class Unanswered(ModelFailed):
+    """The turn was asked and its answer got lost: it is charged with what was set aside for it.
+
+    The provider may have worked on it, and bills that; nobody told how much it was.
+    """
+
+    def __init__(self, failed: ModelFailed, *, usage: Usage, cost_micros: int) -> None:
+        super().__init__(
+            str(failed),
+            retryable=failed.retryable,
+            retry_after_seconds=failed.retry_after_seconds,
+            fault=failed.fault,
+        )
+        self.usage = usage
+        self.cost_micros = cost_micros
+
+
 class Planner(Protocol):
     """Decides what a task does next. It journals nothing and calls no agent."""
 
@@ -32,6 +49,7 @@ class Planner(Protocol):
         Raises:
             OverBudget: it may need more than `snapshot.allowance`; nothing was asked.
             ModelFailed: there is no answer; `retryable` says whether asking later may help.
+                `Unanswered` where it may be billed all the same.
         """
         ...
 

@@ -97,6 +97,16 @@ async def test_the_deadline_ends_a_call_with_a_retryable_error(under_test: Under
     assert (result.error, result.retryable) == ("agent 'crm' did not answer within 0.05 s", True)
 
 
+@pytest.mark.parametrize("is_cut_short", [False, True])
+async def test_silence_is_the_agents_fault_unless_its_task_had_no_more_time(
+    under_test: UnderTest, is_cut_short: bool
+) -> None:
+    under_test.peer.will(Behaviour(kind="hang"))
+    result = await under_test.call(timeout_seconds=0.05, is_cut_short=is_cut_short)
+    assert (result.is_cut_short, result.fault is None) == (is_cut_short, is_cut_short)
+    assert result.retryable
+
+
 async def test_without_time_left_nothing_is_sent(under_test: UnderTest) -> None:
     result = await under_test.call(timeout_seconds=0.0)
     assert (result.status, result.retryable) == (CallStatus.ERROR, True)

@@ -21,6 +21,9 @@ class ScriptedModel(BaseChatModel):
     """The messages of each request."""
     bound: list[dict[str, Any]] = Field(default_factory=list)
     """What `bind_tools` was given, once a binding."""
+    max_tokens: int | None = None
+    bounds: list[int | None] = Field(default_factory=list)
+    """How long the answer to each request might be, as the request said."""
 
     @property
     def _llm_type(self) -> str:
@@ -57,6 +60,7 @@ class ScriptedModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        self.bounds.append(kwargs.get("max_tokens"))
         return self._generate(messages, stop)
 
 

@@ -31,7 +31,7 @@ from orchestrator.agents.http import (
 )
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.call import CallResult, CallStatus
-from orchestrator.domain.errors import AgentFailed, UnusableAnswer
+from orchestrator.domain.errors import AgentFailed, CutShort, UnusableAnswer
 from orchestrator.domain.fault import Fault
 
 # Enough for the words of an error; the rest of an error page is not read.
@@ -125,11 +125,10 @@ class HttpCaller:
                 with agent_errors(agent_id):
                     return await exchange(request)
         except TimeoutError as error:
-            raise AgentFailed(
-                f"agent {agent_id!r} did not answer within {seconds:g} s",
-                retryable=True,
-                fault=Fault.FAILED,
-            ) from error
+            silent = f"agent {agent_id!r} did not answer within {seconds:g} s"
+            if request.is_cut_short:
+                raise CutShort(f"{silent}, when the task's deadline came") from error
+            raise AgentFailed(silent, retryable=True, fault=Fault.FAILED) from error
 
     async def _execute(self, request: CallRequest) -> CallResult:
         agent = request.agent
@@ -226,6 +225,7 @@ def _error_result(error: AgentFailed) -> CallResult:
         retry_after_seconds=error.retry_after_seconds,
         was_sent=error.was_sent,
         is_unsure=isinstance(error, UnusableAnswer),
+        is_cut_short=isinstance(error, CutShort),
         fault=error.fault,
     )
 

@@ -38,6 +38,12 @@ def read_usage(answer: AIMessage) -> Usage:
     )
 
 
+def was_cut(answer: AIMessage) -> bool:
+    """Whether it ends where its bound of output tokens was reached, in the words of providers."""
+    said = answer.response_metadata
+    return said.get("finish_reason") == "length" or said.get("stop_reason") == "max_tokens"
+
+
 def _counted(tokens: object) -> int:
     """Some providers count in fractions, or in texts; what is no number counts as nothing."""
     if not isinstance(tokens, int | float) or not math.isfinite(tokens):

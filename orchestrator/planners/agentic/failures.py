@@ -43,6 +43,7 @@ from orchestrator.planners.agentic.answer import storable_text
 from orchestrator.planners.agentic.options import ModelOptions
 
 _NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)
+_SILENT = (*_NOT_REACHED, APIConnectionError, ModelTimeoutError)
 _REFUSED_KEY = (ModelAuthenticationError, AuthenticationError)
 
 MODEL_ERRORS: tuple[type[Exception], ...] = (
@@ -94,6 +95,13 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
         fault=_fault(error, has_retry_after=wish is not None),
         was_sent=not is_held_back(error),
     )
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether the request went out and nothing came back that tells what it used."""
+    if is_held_back(error) or is_unconnected(error) or _status(error) is not None:
+        return False
+    return isinstance(error, (*_SILENT, json.JSONDecodeError))
 
 
 def _explanation(error: Exception, options: ModelOptions) -> str:
@@ -156,8 +164,7 @@ def _fault(error: Exception, *, has_retry_after: bool) -> Fault | None:
         return status_fault(status, has_retry_after=has_retry_after)
     if is_unconnected(error):
         return Fault.UNAVAILABLE
-    is_silent = isinstance(error, (*_NOT_REACHED, APIConnectionError, ModelTimeoutError))
-    return Fault.FAILED if is_silent else None
+    return Fault.FAILED if isinstance(error, _SILENT) else None
 
 
 def _responses(error: BaseException | None) -> Iterator[Any]:

@@ -24,11 +24,14 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.failures import MODEL_ERRORS, model_failed
+from orchestrator.planners.agentic.failures import MODEL_ERRORS, is_unanswered, model_failed
 from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.reserve import Reserved
+from orchestrator.planners.planner import Unanswered
 
-Bound = Callable[[list[BaseMessage]], Awaitable[AIMessage]]
-"""A chat model together with its tools: a conversation in, the answer out."""
+Bound = Callable[..., Awaitable[AIMessage]]
+"""A chat model together with its tools: a conversation in, and for one request more; the answer
+out."""
 
 # Reasoning models of this family refuse the parameter.
 _SINGLE_CALL_MODELS = re.compile(r"^o\d")
@@ -54,9 +57,11 @@ class LeanChatOpenAI(ChatOpenAI):
     async def answer(self, messages: list[BaseMessage], **bound: Any) -> AIMessage:
         """What `ainvoke` answers, without its callbacks: they cost a fifth of a task's CPU."""
         result = await self._agenerate(messages, **bound)
-        message = result.generations[0].message
+        (generation, *_) = result.generations
+        message, info = generation.message, generation.generation_info or {}
         assert isinstance(message, AIMessage)
-        message.response_metadata = {**(result.llm_output or {}), **message.response_metadata}
+        told = {**(result.llm_output or {}), **info, **message.response_metadata}
+        message.response_metadata = told
         return message
 
     async def _agenerate(
@@ -174,14 +179,31 @@ def bind(model: BaseChatModel, tools: Sequence[JsonObject], *, options: ModelOpt
     return bound.ainvoke
 
 
-async def ask(bound: Bound, messages: Sequence[BaseMessage], *, options: ModelOptions) -> AIMessage:
-    """The model's answer.
+def can_bound(model: BaseChatModel) -> bool:
+    """Whether a single request can say how long its answer may be: some clients refuse it there."""
+    return "max_tokens" in type(model).model_fields
+
+
+async def ask(
+    bound: Bound,
+    messages: Sequence[BaseMessage],
+    *,
+    options: ModelOptions,
+    reserved: Reserved,
+) -> AIMessage:
+    """The model's answer, no longer than what is set aside for it where that has to be said.
 
     Raises:
         ModelFailed: there is none.
     """
+    bounded = reserved.max_output_tokens
+    more = {} if bounded is None else {"max_tokens": bounded}
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await bound(list(messages))
+            return await bound(list(messages), **more)
     except MODEL_ERRORS as error:
-        raise model_failed(error, options=options) from error
+        failed = model_failed(error, options=options)
+        if is_unanswered(error):
+            usage, cost_micros = reserved.usage, reserved.cost_micros
+            raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
+        raise failed from error

@@ -65,6 +65,10 @@ class ModelOptions:
             output_tokens=self.max_output_tokens or ASSUMED_OUTPUT_TOKENS,
         )
 
+    def cost(self, usage: Usage) -> int:
+        """In millionths; 0 where nobody said what it costs."""
+        return 0 if self.price is None else self.price.micros(usage)
+
     @property
     def provider(self) -> str:
         return self.model.partition(":")[0]

@@ -13,19 +13,20 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from orchestrator.agents.agent import Catalogue
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.budget import MICROS, Allowance, Resource
-from orchestrator.domain.decision import Turn, Usage
+from orchestrator.domain.budget import MICROS
+from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage
-from orchestrator.planners.agentic.model import Bound, ask, bind
+from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage, was_cut
+from orchestrator.planners.agentic.model import Bound, ask, bind, can_bound
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
+from orchestrator.planners.agentic.reserve import Reserved, reserve
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
-from orchestrator.planners.agentic.turns import limit_repairs, read_turn
-from orchestrator.planners.planner import OverBudget, PromptMessage, PromptShown
+from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_cut
+from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
 
 MAX_TENANTS = 256
@@ -56,6 +57,7 @@ class AgenticPlanner:
         self._model = model
         self._catalogue = catalogue
         self._model_options = model_options
+        self._can_bound = can_bound(model)
         self._options = options or AgenticOptions()
         self._on_turn = on_turn
         self._equipped: dict[str, _Equipped] = {}
@@ -64,15 +66,15 @@ class AgenticPlanner:
         agents = await self._catalogue.agents(snapshot.task.tenant)
         equipped = self._equip(snapshot.task.tenant, agents)
         messages = self._prompt(snapshot)
-        self._afford(snapshot.allowance, messages, equipped.toolbox)
+        reserved = self._reserve(snapshot, messages, equipped.toolbox)
         started = time.monotonic()
-        answer = await self._ask(equipped.bound, messages)
+        answer = await self._ask(equipped.bound, messages, reserved)
         duration_ms = round((time.monotonic() - started) * 1000)
         turn = replace(
             self._read(answer, snapshot=snapshot, toolbox=equipped.toolbox),
             model=read_model(answer, asked=self._model_options.name),
             usage=(usage := read_usage(answer)),
-            cost_micros=self._cost(usage),
+            cost_micros=self._model_options.cost(usage),
             duration_ms=duration_ms,
         )
         self._count(turn)
@@ -80,47 +82,42 @@ class AgenticPlanner:
             self._on_turn(_shown(snapshot, messages, equipped.toolbox, turn))
         return turn
 
-    async def _ask(self, bound: Bound, messages: list[BaseMessage]) -> AIMessage:
+    async def _ask(
+        self, bound: Bound, messages: list[BaseMessage], reserved: Reserved
+    ) -> AIMessage:
         options = self._model_options
         error_type, started = "", time.monotonic()
         try:
-            return await ask(bound, messages, options=options)
+            return await ask(bound, messages, options=options, reserved=reserved)
         except ModelFailed as error:
             error_type = "retryable" if error.retryable else "permanent"
+            if isinstance(error, Unanswered):
+                self._count_cost(error.cost_micros)
             raise
         finally:
             metrics.MODEL_SECONDS.labels(
                 "chat", options.name, options.provider, error_type
             ).observe(time.monotonic() - started)
 
-    def _afford(self, allowance: Allowance, messages: list[BaseMessage], toolbox: Toolbox) -> None:
-        """Raises where the turn may need more tokens or money than there is for it."""
-        options = self._model_options
-        if allowance.cost_micros is not None and options.price is None:
-            raise ModelFailed(
-                f"the task has a budget of money, and nobody said what {options.model} costs: set "
-                "ORCHESTRATOR_MODEL_PRICES, then `orchestrator tasks retry`",
-                retryable=False,
-            )
-        bound = options.turn_bound(prompt_bytes=toolbox.size + sum(map(_size, messages)))
-        needs: tuple[tuple[Resource, int, int | None], ...] = (
-            ("tokens", bound.total, allowance.tokens),
-            ("cost_micros", self._cost(bound), allowance.cost_micros),
+    def _reserve(
+        self, snapshot: Snapshot, messages: list[BaseMessage], toolbox: Toolbox
+    ) -> Reserved:
+        return reserve(
+            snapshot,
+            prompt_bytes=toolbox.size + sum(map(_size, messages)),
+            options=self._model_options,
+            can_bound=self._can_bound,
         )
-        for resource, needed, left in needs:
-            if left is not None and needed > left:
-                metrics.BUDGETS_SPENT.labels(resource).inc()
-                raise OverBudget(resource, needed=needed, left=left)
-
-    def _cost(self, usage: Usage) -> int:
-        price = self._model_options.price
-        return 0 if price is None else price.micros(usage)
 
     def _count(self, turn: Turn) -> None:
         options, usage = self._model_options, turn.usage
-        metrics.MODEL_COST.labels(options.name, options.provider).inc(turn.cost_micros / MICROS)
+        self._count_cost(turn.cost_micros)
         for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             metrics.TOKEN_USAGE.labels(kind, options.name, options.provider).observe(tokens)
+
+    def _count_cost(self, cost_micros: int) -> None:
+        options = self._model_options
+        metrics.MODEL_COST.labels(options.name, options.provider).inc(cost_micros / MICROS)
 
     def _prompt(self, snapshot: Snapshot) -> list[BaseMessage]:
         return [
@@ -133,7 +130,9 @@ class AgenticPlanner:
     def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
         message = read_answer(answer, seq=Seq(snapshot.seq + 1))
         turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
-        return limit_repairs(turn, steps=snapshot.current_run, options=self._options)
+        is_cut = was_cut(answer)
+        turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, is_cut=is_cut)
+        return told_cut(turn) if is_cut else turn
 
     def _equip(self, tenant: str, agents: tuple[Agent, ...]) -> _Equipped:
         known = self._equipped.get(tenant)

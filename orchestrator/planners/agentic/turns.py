@@ -28,6 +28,7 @@ from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
 
 _MAX_QUOTE = 300
+_CUT = "the answer was cut at the bound of its output tokens"
 
 
 def read_turn(
@@ -48,7 +49,9 @@ def read_turn(
     )
 
 
-def limit_repairs(turn: Turn, *, steps: Sequence[Step], options: AgenticOptions) -> Turn:
+def limit_repairs(
+    turn: Turn, *, steps: Sequence[Step], options: AgenticOptions, is_cut: bool = False
+) -> Turn:
     """`turn`, or the task's failure where the model had its chances; `steps` are the current run.
 
     A turn of which some calls could be made goes on: it is counted, and bounded by the steps.
@@ -56,8 +59,20 @@ def limit_repairs(turn: Turn, *, steps: Sequence[Step], options: AgenticOptions)
     has_calls = isinstance(turn.decision, Delegate) and bool(turn.decision.calls)
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
-    reason = f"the model gave no usable decision: {_problem(turn)}"
+    why = f" ({_CUT})" if is_cut else ""
+    reason = f"the model gave no usable decision: {_problem(turn)}{why}"
     return replace(turn, decision=Fail(reason=reason))
+
+
+def told_cut(turn: Turn) -> Turn:
+    """The turn of an answer that its bound cut: what was wrong with it is told with the cause."""
+    replies = tuple(
+        replace(reply, text=f"{reply.text} ({_CUT}: say it more briefly)")
+        if reply.is_error
+        else reply
+        for reply in turn.replies
+    )
+    return replace(turn, replies=replies)
 
 
 def repairs_in_a_row(steps: Sequence[Step]) -> int:

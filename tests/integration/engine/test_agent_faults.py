@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from orchestrator.agents.breaker import BreakerOptions
+from orchestrator.agents.breaker import BreakerOptions, BreakerState
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client
 from orchestrator.agents.target import TargetOptions
@@ -19,7 +19,7 @@ from orchestrator.store.database import Database
 from tests.fakes.agent import Behaviour, FakeAgent, failed, ok, running_agent, status
 from tests.fakes.callers import CRM
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, delegate
-from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker
+from tests.fakes.workers import Feed, bodies, kinds, reaches, running_worker, soon
 
 KEY = "t/2/1"
 TRIES = 3
@@ -60,7 +60,11 @@ CLASSES = {
 
 @asynccontextmanager
 async def served(
-    database: Database, agent: FakeAgent, *, timeout_seconds: float = 10
+    database: Database,
+    agent: FakeAgent,
+    *,
+    timeout_seconds: float = 10,
+    targets: Targets | None = None,
 ) -> AsyncIterator[Worker]:
     declared = replace(CRM, endpoint=agent.url, limits=Limits(timeout_seconds=timeout_seconds))
     quick = BreakerOptions(open_seconds=0.2, limited_seconds=0.1, max_limited_seconds=0.2)
@@ -71,7 +75,7 @@ async def served(
             planner=ScriptedPlanner(delegate("crm", name="ACME"), complete()),
             caller=HttpCaller(client, environ={}),
             agents=[declared],
-            targets=Targets(TargetOptions(breaker=quick)),
+            targets=targets or Targets(TargetOptions(breaker=quick)),
         ) as worker,
     ):
         yield worker
@@ -99,6 +103,24 @@ async def test_each_class_of_failure_is_sent_as_often_as_the_guide_says(
     assert (result.status, agent.sends[KEY]) == ("error", expected.sends)
     assert expected.says in (result.error or "")
     assert (await kinds(database, "t")).count("attempt_failed") == expected.sends - 1
+
+
+async def test_tasks_in_a_hurry_do_not_open_the_breaker_of_a_slow_agent(
+    database: Database, feed: Feed
+) -> None:
+    targets, deadline = Targets(), soon()
+    async with (
+        running_agent(Behaviour(kind="hang")) as agent,
+        served(database, agent, targets=targets) as worker,
+    ):
+        hurried = [feed.new_task(f"t-{n}", deadline=deadline) for n in range(12)]
+        await feed.send(hurried, to=worker)
+        for n in range(12):
+            await reaches(database, f"t-{n}", "failed")
+        agent.release()
+    (state,) = targets.states()
+    assert agent.sends.total() >= 12
+    assert state.breaker is BreakerState.CLOSED
 
 
 async def test_an_agent_that_limits_is_left_alone_until_it_takes_the_call(

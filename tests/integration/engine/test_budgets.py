@@ -6,10 +6,12 @@ from functools import partial
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.decision import Delegate, Turn, Usage
+from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Failed
-from orchestrator.planners.planner import OverBudget
+from orchestrator.planners.planner import OverBudget, Unanswered
 from orchestrator.store.control import Message, Selection, tell
 from orchestrator.store.database import Database
 from tests.fakes.bus import until
@@ -125,6 +127,19 @@ async def test_the_planner_is_told_what_is_left(database: Database, feed: Feed) 
     assert left == [(200, 500), (140, 440), (80, 380)]
     row = await task_row(database, "t")
     assert (row["tokens"], row["cost_micros"]) == (120, 120)
+
+
+async def test_a_turn_whose_answer_got_lost_is_charged(database: Database, feed: Feed) -> None:
+    failed = ModelFailed("no answer within 60 seconds", retryable=True, fault=Fault.FAILED)
+    lost = Unanswered(failed, usage=Usage(input_tokens=50, output_tokens=50), cost_micros=70)
+    planner = ScriptedPlanner(lost, complete())
+    async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
+        await feed.task("t", to=worker, budget=Budget(tokens=200, cost_micros=500))
+        await reaches(database, "t", "completed")
+    left = [(s.allowance.tokens, s.allowance.cost_micros) for s in planner.snapshots["t"]]
+    assert left == [(200, 500), (100, 430)]
+    row = await task_row(database, "t")
+    assert (row["tokens"], row["cost_micros"]) == (100, 70)
 
 
 async def test_an_agent_that_says_its_cost_is_charged_with_it(

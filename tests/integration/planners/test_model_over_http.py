@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -12,12 +13,16 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import MAX_MODEL_ANSWER_BYTES, model_http_client
+from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.decision import Delegate, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS
+from orchestrator.planners.planner import Unanswered
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
 
@@ -56,17 +61,28 @@ async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
     assert turn.model == "stub-1"
 
 
-async def sent_by(stub: Stub, planner: AgenticPlanner) -> dict[str, object]:
+def with_budget(tokens: int) -> Snapshot:
     snapshot = new_task()
+    task = replace(snapshot.task, budget=Budget(tokens=tokens))
+    return replace(snapshot, task=task, allowance=Allowance(tokens=tokens))
+
+
+async def sent_by(
+    stub: Stub, planner: AgenticPlanner, snapshot: Snapshot | None = None
+) -> dict[str, object]:
+    snapshot = snapshot or new_task()
     for _ in range(2):
         snapshot = decided(snapshot, await planner.plan(snapshot))
         snapshot = answered(snapshot, 1, {"customer_id": "C-1"})
     return stub.bodies[-1]
 
 
-async def test_the_lean_payload_is_the_same_as_that_of_the_stock_client() -> None:
+@pytest.mark.parametrize("snapshot", [new_task(), with_budget(100_000)], ids=["plain", "budget"])
+async def test_the_lean_payload_is_the_same_as_that_of_the_stock_client(
+    snapshot: Snapshot,
+) -> None:
     async with serving(http_answer(200, ASK_CRM)) as stub, planning_at(stub.url) as planner:
-        lean = await sent_by(stub, planner)
+        lean = await sent_by(stub, planner, snapshot)
         async with model_http_client(timeout_seconds=5) as client:
             stock = AgenticPlanner(
                 ChatOpenAI(
@@ -78,7 +94,7 @@ async def test_the_lean_payload_is_the_same_as_that_of_the_stock_client() -> Non
                 catalogue=FixedCatalogue(*AGENTS),
                 model_options=ModelOptions(api_key=KEY),
             )
-            assert await sent_by(stub, stock) == lean
+            assert await sent_by(stub, stock, snapshot) == lean
 
 
 async def test_a_request_asks_for_parallel_tool_calls_and_demands_one() -> None:
@@ -89,6 +105,23 @@ async def test_a_request_asks_for_parallel_tool_calls_and_demands_one() -> None:
     assert isinstance(body["messages"], list)
     roles = [message["role"] for message in body["messages"]]
     assert roles == ["system", "user", "assistant", "tool", "user"]
+
+
+async def test_only_the_request_of_a_task_with_a_budget_bounds_the_answer() -> None:
+    async with serving(http_answer(200, ASK_CRM)) as stub, planning_at(stub.url) as planner:
+        assert "max_completion_tokens" not in await sent_by(stub, planner)
+        body = await sent_by(stub, planner, with_budget(100_000))
+    assert body["max_completion_tokens"] == BOUNDED_OUTPUT_TOKENS
+    assert "max_tokens" not in body
+
+
+async def test_an_answer_that_its_bound_cut_says_so() -> None:
+    answer = completion(("agent_crm", '{"name": '))
+    answer["choices"][0]["finish_reason"] = "length"
+    async with serving(http_answer(200, answer)) as stub, planning_at(stub.url) as planner:
+        turn = await planner.plan(with_budget(5000))
+    assert turn.is_repair
+    assert "cut at the bound of its output tokens" in turn.replies[0].text
 
 
 @pytest.mark.parametrize("arguments", ['{"name": ', "[1]", '"ACME"', "7", "not JSON"])
@@ -123,6 +156,7 @@ async def test_a_refusal_says_whether_to_come_back_and_is_asked_only_once(
         error = await failure_at(stub.url)
     assert error.retryable is expected[0]
     assert expected[1] in str(error)
+    assert not isinstance(error, Unanswered)
     assert len(stub.bodies) == 1
 
 
@@ -182,6 +216,8 @@ async def test_no_answer_in_time_is_worth_another_try() -> None:
         error = await failure_at(stub.url, timeout_seconds=2)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert "no answer within 2 seconds" in str(error)
+    assert isinstance(error, Unanswered)
+    assert (error.usage.input_tokens > 100, error.usage.output_tokens) == (True, 1000)
     assert len(stub.bodies) == 1
 
 
@@ -190,12 +226,14 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         unused.bind(("127.0.0.1", 0))
         error = await failure_at(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
     assert (error.retryable, error.fault) == (True, Fault.UNAVAILABLE)
+    assert not isinstance(error, Unanswered)
 
 
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
     async with serving(http_answer(200, ASK_CRM, cut=40)) as stub:
         error = await failure_at(stub.url)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
+    assert isinstance(error, Unanswered)
     assert len(stub.bodies) == 1
 
 

@@ -138,6 +138,48 @@ def test_a_later_limit_of_an_earlier_call_makes_the_wait_longer() -> None:
     assert made.closed_for(0.0) == 30.0
 
 
+@pytest.mark.parametrize(("wish", "held"), [(600.0, 600.0), (5.0, 20.0), (1e9, 3600.0)])
+def test_a_wish_beside_failures_holds_it_for_as_long_as_was_asked(wish: float, held: float) -> None:
+    made = breaker()
+    limited, *failing = [made.enter(0.0) for _ in range(6)]
+    for passed in failing:
+        made.report(Fault.FAILED, passed, now=0.0)
+    made.report(Fault.LIMITED, limited, now=0.0, wish_seconds=wish)
+    assert (made.state, made.closed_for(0.0)) == (BreakerState.OPEN, held)
+
+
+@pytest.mark.parametrize("fault", DOWN)
+def test_a_wish_of_the_call_that_opens_it_is_kept(fault: Fault) -> None:
+    made = breaker()
+    for _ in range(5):
+        call(made, fault, wish_seconds=600.0)
+    assert made.closed_for(0.0) == 600.0
+    assert call(made, fault, now=600.0, wish_seconds=60.0).closed_for(600.0) == 60.0
+
+
+@pytest.mark.parametrize("answer", [None, Fault.FAILED])
+def test_a_wish_counts_before_the_answer_of_a_probe_under_way(answer: Fault | None) -> None:
+    made = breaker()
+    limited, *failing = [made.enter(0.0) for _ in range(6)]
+    for passed in failing:
+        made.report(Fault.FAILED, passed, now=0.0)
+    probe = made.enter(20.0)
+    made.report(Fault.LIMITED, limited, now=21.0, wish_seconds=600.0)
+    made.report(answer, probe, now=22.0)
+    made.leave(probe)
+    assert (made.state, made.closed_for(21.0)) == (BreakerState.OPEN, 600.0)
+
+
+def test_a_wish_that_comes_after_it_closed_stops_nobody() -> None:
+    made = breaker()
+    limited, *failing = [made.enter(0.0) for _ in range(6)]
+    for passed in failing:
+        made.report(Fault.FAILED, passed, now=0.0)
+    call(made, None, now=20.0)
+    made.report(Fault.LIMITED, limited, now=21.0, wish_seconds=600.0)
+    assert (made.state, made.closed_for(21.0)) == (BreakerState.CLOSED, 0.0)
+
+
 faults = st.sampled_from([None, *Fault])
 
 

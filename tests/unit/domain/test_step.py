@@ -172,6 +172,19 @@ STORED: list[tuple[str, StepBody, str]] = [
         '"retry_at":"2030-01-02T03:04:05Z","duration_ms":9}',
     ),
     (
+        "attempt_failed",
+        AttemptFailed(
+            attempt=2,
+            error="no answer",
+            retry_at=AT,
+            usage=Usage(input_tokens=100, output_tokens=1000),
+            cost_micros=7,
+        ),
+        '{"step":null,"call":null,"agent":null,"attempt":2,"error":"no answer",'
+        '"retry_at":"2030-01-02T03:04:05Z","duration_ms":0,'
+        '"usage":{"input_tokens":100,"output_tokens":1000},"cost_micros":7}',
+    ),
+    (
         "call_parked",
         CallParked(
             step=Seq(2),
@@ -266,6 +279,12 @@ LEAST: list[tuple[str, str, StepBody]] = [
 def test_a_body_is_stored_as_it_always_was(kind: str, body: StepBody, text: str) -> None:
     assert body.kind == kind
     assert dump_body(body) == text
+
+
+@pytest.mark.parametrize(("kind", "body", "text"), STORED, ids=NAMES)
+def test_a_field_of_a_later_release_is_passed_over(kind: str, body: StepBody, text: str) -> None:
+    """So the last release, while it drains, reads what this one journals."""
+    assert load_body(kind, json.loads(text) | {"later": {"much": 1}}) == body
 
 
 @pytest.mark.parametrize(("kind", "body", "text"), STORED, ids=NAMES)

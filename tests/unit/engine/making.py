@@ -77,12 +77,12 @@ def failure(error: str = "busy", *, retryable: bool = True, **more: Any) -> Call
     return CallResult(status=CallStatus.ERROR, error=error, retryable=retryable, **more)
 
 
-def calls_of(caller: FixedCaller) -> Calls:
+def calls_of(caller: FixedCaller, *, targets: Targets | None = None) -> Calls:
     lease = Lease(timedelta(minutes=5))
     lease.renew(boot_seconds())
     return Calls(
         caller=caller,
-        targets=Targets(),
+        targets=targets or Targets(),
         lease=lease,
         options=OPTIONS,
         now=lambda: NOW,

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -5,7 +6,7 @@ import pytest
 
 from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.call import Call, CallStatus
-from orchestrator.domain.decision import Delegate, Wait
+from orchestrator.domain.decision import Delegate, Usage, Wait
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
@@ -77,6 +78,18 @@ def test_what_was_used_is_in_the_journal_since_the_last_retry() -> None:
     used = account(state, limits=LIMITS, now=NOW).used
     assert (used.steps, used.tokens, used.cost_micros) == (4, 900, 3)
     assert used.seconds == (NOW - BEGAN - timedelta(seconds=3)).total_seconds()
+
+
+def test_a_turn_whose_answer_got_lost_is_charged_with_what_was_set_aside() -> None:
+    lost = replace(
+        model_failed(at=BEGAN), usage=Usage(input_tokens=40, output_tokens=500), cost_micros=60
+    )
+    state = snapshot(lost, budget=WAITS)
+    found = account(state, limits=LIMITS, now=NOW)
+    assert (found.used.attempts, found.used.tokens, found.used.cost_micros) == (1, 540, 60)
+    assert found.allowance == Allowance(tokens=460, cost_micros=40)
+    state = snapshot(lost, replace(lost, attempt=2), budget=WAITS)
+    assert waits_for(move(state)).startswith("a top-up: ")
 
 
 def test_calls_side_by_side_fit_into_the_budget_together() -> None:

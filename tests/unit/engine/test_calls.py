@@ -128,7 +128,9 @@ async def test_a_call_may_not_take_longer_than_its_task(
     caller = FixedCaller()
     deadline = None if left_seconds is None else NOW + timedelta(seconds=left_seconds)
     await calls_of(caller).make(due(), snapshot(deadline), CRM, announce=silently)
-    assert caller.calls[0].timeout_seconds == timeout_seconds
+    (request,) = caller.calls
+    assert request.timeout_seconds == timeout_seconds
+    assert request.is_cut_short is (timeout_seconds < 30.0)
 
 
 async def test_nothing_is_sent_while_the_lease_is_not_held() -> None:

@@ -85,6 +85,24 @@ def test_a_late_error_ends_its_call_and_collects_nothing() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ({"error_message": "busy"}, "busy"),
+        ({"error_message": "busy", "retryable": False}, "busy"),
+        (
+            {"error_message": "busy", "retryable": True},
+            "busy (the agent says that a new call may help)",
+        ),
+        ({"retryable": True}, "no reason given (the agent says that a new call may help)"),
+    ],
+)
+def test_the_model_is_told_of_a_late_error_that_may_pass(said: dict[str, Any], error: str) -> None:
+    (step,) = folded(PENDING, message("agent_result", step=2, status="error", **said))
+    assert isinstance(step.body, CallFinished)
+    assert (step.body.status, step.body.error) == (CallStatus.ERROR, error)
+
+
+@pytest.mark.parametrize(
     ("said", "status"),
     [
         ({}, CallStatus.SUCCESS),

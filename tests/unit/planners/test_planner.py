@@ -12,6 +12,7 @@ from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS
 from orchestrator.planners.planner import OverBudget, PromptShown
 from tests.fakes.model import ScriptedModel, broken_call, tool_calls
 from tests.unit.planners.journal import (
@@ -71,6 +72,35 @@ async def test_a_turn_that_fits_costs_what_the_model_counted() -> None:
     allowance = Allowance(tokens=10_000, cost_micros=10_000)
     turn = await planner.plan(replace(new_task(), allowance=allowance))
     assert (turn.usage.total, turn.cost_micros) == (15, 13)
+
+
+async def test_only_the_request_of_a_task_with_a_budget_bounds_the_answer() -> None:
+    model = ScriptedModel(script=[tool_calls(ASK_CRM)] * 2)
+    planner = planner_of(model, price=Price(input=1.0, output=4.0))
+    for allowance in (Allowance(tokens=200_000), Allowance(tokens=200_000, cost_micros=100_000)):
+        await planner.plan(replace(new_task(), allowance=allowance))
+    assert model.bounds == [None, BOUNDED_OUTPUT_TOKENS]
+
+
+def cut(answer: AIMessage) -> AIMessage:
+    answer.response_metadata = {"finish_reason": "length"}
+    return answer
+
+
+async def test_an_answer_that_its_bound_cut_is_repaired_and_then_fails_the_task() -> None:
+    script = [cut(broken_call("agent_crm", '{"name": ')) for _ in range(2)]
+    planner = planner_of(ScriptedModel(script=[*script, cut(AIMessage(content=""))]))
+    snapshot = new_task()
+    for _ in range(2):
+        turn = await planner.plan(snapshot)
+        assert turn.is_repair
+        assert "cut at the bound of its output tokens" in turn.replies[0].text
+        snapshot = decided(snapshot, turn)
+    last = (await planner.plan(snapshot)).decision
+    assert isinstance(last, Fail)
+    assert last.reason.endswith(
+        "its answer was empty (the answer was cut at the bound of its output tokens)"
+    )
 
 
 async def test_a_budget_of_money_needs_a_price() -> None:
