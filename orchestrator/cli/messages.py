@@ -3,6 +3,7 @@
 Pure: nothing is sent from here.
 """
 
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from orchestrator.bus.contract import (
     check_event,
     check_kind,
 )
+from orchestrator.bus.decoding import clean_text, decode
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject, JsonValue
 
 TopicKind = Literal["tasks", "events"]
+
+WHOLE_NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
 
 LINE_FIELDS = frozenset({"topic", "key", "value", "raw"})
 
@@ -57,19 +61,20 @@ def field_values(pairs: Iterable[str]) -> JsonObject:
 
 
 def _json_object(text: str) -> JsonObject:
+    value = text.encode(errors="surrogateescape")
     try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"{text!r} is not JSON: {error}") from error
-    assert isinstance(found, dict), "it begins with a brace"
-    return found
+        return decode(value, max_bytes=len(value))
+    except InvalidMessage as error:
+        raise ValueError(f"{text!r}: {error}") from error
 
 
 def _value(text: str) -> JsonValue:
     try:
         found: JsonValue = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return text
+        return clean_text(text)
+    if isinstance(found, float) and WHOLE_NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"{text} does not fit into 64 bits: write it in quotes, as a text")
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator.bus.decoding import clean_text
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.settings import Need, Settings, load_settings
 from orchestrator.store.database import Database
@@ -62,6 +63,11 @@ def user() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return ""  # a container's user may have no name
+
+
+def cleaned(text: str | None) -> str | None:
+    """What a person wrote for a journal, without bytes that are no text: a callback of options."""
+    return None if text is None else clean_text(text)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.output import print_json, time_text
-from orchestrator.cli.session import user
+from orchestrator.cli.session import cleaned, user
 from orchestrator.store import targets
 from orchestrator.store.database import Database
 from orchestrator.store.notices import Notice, notify
 from orchestrator.store.targets import PauseRow, StateRow
 from orchestrator.telemetry.log_lines import printable
 
-Reason = Annotated[str, typer.Option(help="Why: shown to whoever asks.")]
-By = Annotated[str | None, typer.Option(help="Who. [default: the user]")]
+Reason = Annotated[str, typer.Option(help="Why: shown to whoever asks.", callback=cleaned)]
+By = Annotated[str | None, typer.Option(help="Who. [default: the user]", callback=cleaned)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import typer
 from orchestrator.bus.decoding import decode
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, complain, confirm, console, note, print_json
-from orchestrator.cli.session import user, with_database
+from orchestrator.cli.session import cleaned, user, with_database
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import InvalidMessage, NotAllowed
 from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
@@ -35,8 +35,11 @@ Filters = Annotated[
         help="Instead of ids: status=waiting, tenant=acme, agent=crm, older=2h, text=invoice.",
     ),
 ]
-Reason = Annotated[str, typer.Option(help="Why: kept in the journal.")]
-By = Annotated[str | None, typer.Option(help="Who: kept in the journal. [default: the user]")]
+Reason = Annotated[str, typer.Option(help="Why: kept in the journal.", callback=cleaned)]
+By = Annotated[
+    str | None,
+    typer.Option(help="Who: kept in the journal. [default: the user]", callback=cleaned),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are told.")]
 
 DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming", TOP_UP: "topping up"}

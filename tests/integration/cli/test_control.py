@@ -52,6 +52,14 @@ async def inbox(journal: Journal) -> list[tuple[str, JsonObject]]:
     return [(r["event_type"], r["payload"]) for r in rows]
 
 
+async def test_bytes_that_are_no_text_are_left_out_of_a_reason(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await waiting(journal, "a")
+    await called(environ, "tasks", "cancel", "a", "--reason", "typo\udcff", "--by", "ops\udcff")
+    assert await inbox(journal) == [("cancel", {"reason": "typo", "by": "ops"})]
+
+
 async def test_named_tasks_are_cancelled_and_the_others_told_of(
     journal: Journal, environ: dict[str, str]
 ) -> None:

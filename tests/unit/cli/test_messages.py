@@ -35,6 +35,19 @@ def test_an_object_gives_several_fields() -> None:
     assert field_values(['{"a": 1, "b": {"c": 2}}', "d=3"]) == {"a": 1, "b": {"c": 2}, "d": 3}
 
 
+LONG = "1" * 30
+
+
+@pytest.mark.parametrize("pair", [f"count={LONG}", f'{{"count": {LONG}}}'])
+def test_a_number_that_would_be_rounded_is_refused(pair: str) -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        field_values([pair])
+
+
+def test_bytes_that_are_no_text_are_left_out() -> None:
+    assert field_values(["name=a\udcff"]) == {"name": "a"}
+
+
 @pytest.mark.parametrize("pair", ["country", "=DE", "{country}"])
 def test_what_is_no_field_is_refused(pair: str) -> None:
     with pytest.raises(ValueError, match=r"country|=DE"):
