@@ -115,7 +115,11 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
                 )
             case CallStarted(step=s, call=n) as body if s == seq and n in states:
                 before = states[n]
-                call = replace(before.call, effects=body.effects or before.call.effects)
+                # Earlier releases say only that it is announced: what must not go out twice, or
+                # what was parked.
+                told = body.effects or before.call.effects
+                effects = told if told or before.is_unsent else "at_most_once"
+                call = replace(before.call, effects=effects)
                 states[n] = CallState(call=call, attempts=before.attempts, was_started=True)
             case CallParked(step=s, call=n) as body if s == seq and n in states:
                 # Of what must not go out twice it is only journaled where it did not go out at all.
@@ -135,8 +139,10 @@ def call_states(seq: Seq, calls: Sequence[Call], after: Sequence[Step]) -> list[
 
 def _accepted(before: CallState, body: CallFinished, *, at: datetime | None) -> CallState:
     """Its answer comes later, or its outcome is unknown."""
+    # Only what must not go out twice is asked about.
+    effects = before.call.effects if body.ask_at is None else "at_most_once"
     return CallState(
-        call=before.call,
+        call=replace(before.call, effects=effects),
         attempts=body.attempt,
         was_started=before.was_started,
         is_accepted=True,

@@ -265,7 +265,8 @@ class Calls:
                 step=due.step,
                 call=due.call.number,
                 agent=due.call.agent,
-                target=self._targets.agent(agent).name,
+                # Nobody's: no breaker that closes is a reason to ask before its time.
+                target=f"status/{agent.id}",
                 cause=UNANSWERED,
                 reason=outcome.body.error or "",
                 until=again,

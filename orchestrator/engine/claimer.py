@@ -38,7 +38,7 @@ class Places:
 
     free: int = 0
     beside: int = 0
-    """Of those that do not wait for a place: to be ended or paused, or a tenant's first one."""
+    """Of those that do not wait for a place: to be ended, or a tenant's first one."""
 
 
 class Claimer:
@@ -52,9 +52,9 @@ class Claimer:
         clock: Clock,
         worker: Callable[[], WorkerId],
         places: Callable[[], Places],
-        start: Callable[[Iterable[Claimed]], None],
+        start: Callable[[Iterable[Claimed], bool], None],
     ) -> None:
-        """`start` runs what was taken."""
+        """`start` runs what was taken, and is told whether it waited for no place."""
         self._store = store
         self._options = options
         self._clock = clock
@@ -140,14 +140,14 @@ class Claimer:
 
     async def claim_beside(self) -> int:
         """Takes what does not wait for its turn, nor for a place; answers how many."""
-        limit = 0 if self._trials.is_on else self._places().beside
+        limit = 0 if self._trials.is_on else min(self._places().beside, self._pace.next_piece())
         if limit == 0:
             return 0
         self._beside_at = self._clock.seconds()
         claimed = await self._store.claim_beside(
             self._worker(), limit=limit, shared_claims=self._options.shared_claims
         )
-        self._take(claimed)
+        self._take(claimed, beside=True)
         return len(claimed)
 
     async def claim_suspect(self) -> bool:
@@ -166,11 +166,11 @@ class Claimer:
             self._take(suspects)
         return bool(suspects)
 
-    def _take(self, claimed: Sequence[Claimed]) -> None:
+    def _take(self, claimed: Sequence[Claimed], *, beside: bool = False) -> None:
         if claimed:
             metrics.CLAIMS.labels("poll").inc(len(claimed))
             self._pace.claimed()
-            self._start(claimed)
+            self._start(claimed, beside)
 
     def _free(self) -> int:
         return 0 if self._trials.is_on else self._places().free

@@ -87,6 +87,8 @@ class Running:
         self._give_back = give_back
         self._capacity = capacity
         self._batches = Batches(tools.lease, patience=tools.options.lease)
+        self._beside: set[Claimed] = set()
+        """Of what was started or is to be: tasks that did not wait for a place."""
         self._starting: dict[TaskKey, Epoch] = {}
         """Never what runs under this epoch or a newer one: it would be begun a second time."""
         self._deferred: set[TaskKey] = set()
@@ -105,14 +107,22 @@ class Running:
     @property
     def room(self) -> int:
         """How many more tasks may be claimed."""
-        if self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting):
-            return 0
-        return max(0, self._capacity.tasks - len(self))
+        return 0 if self._is_full else max(0, self._capacity.tasks - len(self) + self._held_beside)
 
     @property
     def beside(self) -> int:
         """How many more tasks may be claimed that do not wait for a place."""
-        return max(0, BESIDE - max(0, len(self) - self._capacity.tasks))
+        return 0 if self._is_full else max(0, BESIDE - self._held_beside)
+
+    @property
+    def _is_full(self) -> bool:
+        """Of bytes: what is claimed now could not be loaded."""
+        return self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting)
+
+    @property
+    def _held_beside(self) -> int:
+        self._beside &= self.tasks()
+        return len(self._beside)
 
     @property
     def _free_bytes(self) -> int:
@@ -141,13 +151,18 @@ class Running:
         """Forgets these: they are given back, or were not owned any more."""
         self._unsettled.difference_update(tasks)
 
-    def start(self, claimed: Iterable[Claimed]) -> None:
-        """Runs these; a task that ran already under this epoch is left alone."""
+    def start(self, claimed: Iterable[Claimed], *, beside: bool = False) -> None:
+        """Runs these; a task that ran already under this epoch is left alone.
+
+        `beside`: they do not count to the capacity.
+        """
         if self._is_draining:
             return
         for task in claimed:
             if task in self._unsettled or self._runs(task.key, task.epoch):
                 continue
+            if beside:
+                self._beside.add(task)
             self._starting[task.key] = max(task.epoch, self._starting.get(task.key, task.epoch))
         if self._starting:
             self._wake.set()

@@ -81,7 +81,7 @@ class Worker:
             clock=self._clock,
             worker=lambda: self.id,
             places=self._places,
-            start=lambda claimed: self._running.start(claimed),
+            start=lambda claimed, beside: self._running.start(claimed, beside=beside),
         )
         self._journal = Journal(self._write, written=outside.journaled)
         targets = outside.targets or Targets(seconds=self._clock.seconds)

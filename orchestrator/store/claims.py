@@ -51,13 +51,13 @@ CLAIM = f"""{_QUEUES}, turn AS MATERIALIZED (
     LIMIT $2::int
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
-                   reason = NULL, urgent_at = NULL, updated_at = now()
+                   reason = NULL, updated_at = now()
 WHERE t.id = ANY (ARRAY(SELECT id FROM drawn))
 RETURNING t.id, t.epoch
 """  # noqa: S608 - of constants
 
-# Who is to end, or to pause, has little to do and was told to do it now. And who has nothing here
-# waits for no task of those who filled all places, which may last for minutes.
+# Who is to end has little to do, and was told to do it now. And who has nothing here waits for no
+# task of those who filled all places, which may last for minutes; of many such tenants some by lot.
 CLAIM_BESIDE = f"""{_QUEUES}, told AS MATERIALIZED (
     SELECT id FROM tasks
     WHERE status = 'ready' AND urgent_at IS NOT NULL AND run_at <= now() AND claims < $3
@@ -67,22 +67,24 @@ CLAIM_BESIDE = f"""{_QUEUES}, told AS MATERIALIZED (
     WHERE status = 'ready' AND deadline IS NOT NULL AND deadline <= now() AND run_at <= now()
       AND claims < $3
     ORDER BY deadline LIMIT $2::int FOR UPDATE SKIP LOCKED
+), drawn AS MATERIALIZED (
+    SELECT tenant FROM queue
+    WHERE tenant IS NOT NULL AND tenant <> ALL (ARRAY(
+        SELECT tenant FROM tasks WHERE status = 'running' AND owner = $1))
+    ORDER BY random() LIMIT $2::int
 ), newcomer AS MATERIALIZED (
-    SELECT first.id FROM queue CROSS JOIN LATERAL (
+    SELECT first.id FROM drawn CROSS JOIN LATERAL (
         SELECT id FROM tasks t
-        WHERE t.status = 'ready' AND t.tenant = queue.tenant AND t.run_at <= now() AND t.claims < $3
+        WHERE t.status = 'ready' AND t.tenant = drawn.tenant AND t.run_at <= now() AND t.claims < $3
         ORDER BY t.tenant, t.priority, t.run_at LIMIT 1 FOR UPDATE SKIP LOCKED
     ) first
-    WHERE queue.tenant IS NOT NULL AND queue.tenant <> ALL (ARRAY(
-        SELECT tenant FROM tasks WHERE status = 'running' AND owner = $1))
-    LIMIT $2::int
 ), chosen AS (
     SELECT id FROM (SELECT id, 1 AS turn FROM told UNION ALL SELECT id, 2 FROM late
                     UNION ALL SELECT id, 3 FROM newcomer) pressing
     GROUP BY id ORDER BY min(turn) LIMIT $2::int
 )
 UPDATE tasks t SET status = 'running', epoch = epoch + 1, owner = $1, claims = claims + 1,
-                   reason = NULL, urgent_at = NULL, updated_at = now()
+                   reason = NULL, updated_at = now()
 WHERE t.id = ANY (ARRAY(SELECT id FROM chosen))
 RETURNING t.id, t.epoch
 """  # noqa: S608 - of constants
@@ -218,7 +220,7 @@ async def claim(
 async def claim_beside(
     database: Database, worker: WorkerId, *, limit: int, shared_claims: int
 ) -> list[Claimed]:
-    """Takes what does not wait for its turn: cancelled, paused, past its deadline; and newcomers.
+    """Takes what does not wait for its turn: cancelled, past its deadline; and newcomers.
 
     Of each tenant that has nothing with this worker one task. Suspects are not among them.
     """

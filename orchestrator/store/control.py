@@ -76,8 +76,8 @@ WITH chosen AS MATERIALIZED (
         status = CASE WHEN t.status = 'waiting' THEN 'ready' ELSE t.status END,
         run_at = CASE WHEN t.status IN ('waiting', 'ready') THEN least(t.run_at, now())
                       ELSE t.run_at END,
-        urgent_at = CASE WHEN t.status IN ('waiting', 'ready') AND $9::text IN ('cancel', 'pause')
-                         THEN now() ELSE t.urgent_at END
+        urgent_at = CASE WHEN $9::text = 'cancel' THEN coalesce(t.urgent_at, now())
+                         ELSE t.urgent_at END
     FROM event WHERE t.id = event.task
 )
 SELECT c.id, c.task_id, c.status, event.task IS NOT NULL AS is_told

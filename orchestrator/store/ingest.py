@@ -149,7 +149,7 @@ WITH moved AS (
 ), touched AS MATERIALIZED (
     SELECT m.task_id, f.doc, count(*) FILTER (WHERE m.task IS NULL) AS events,
            sum(octet_length(coalesce(m.task, m.payload))) AS bytes,
-           coalesce(bool_or(m.event_type IN ('cancel', 'pause')), false) AS is_urgent,
+           coalesce(bool_or(m.event_type = 'cancel'), false) AS is_cancelled,
            row_number() OVER (ORDER BY min(m.n)) <= $25::int AS has_room
     FROM message m LEFT JOIN first_task f USING (task_id) GROUP BY m.task_id, f.doc
 ), locked AS MATERIALIZED (
@@ -175,7 +175,7 @@ WITH moved AS (
         CASE WHEN has_room THEN 1 ELSE 0 END,
         CASE WHEN doc IS NOT NULL AND has_room THEN 1 ELSE 0 END,
         CASE WHEN doc IS NOT NULL AND has_room THEN $27::bigint END,
-        CASE WHEN g.is_urgent AND NOT (doc IS NOT NULL AND has_room) THEN now() END
+        CASE WHEN g.is_cancelled THEN now() END
     FROM touched g WHERE (SELECT count(*) FROM locked) >= 0
     ORDER BY g.task_id
     ON CONFLICT (task_id) DO UPDATE SET
@@ -183,6 +183,7 @@ WITH moved AS (
         bytes = t.bytes + excluded.bytes,
         reason = CASE WHEN t.status = 'waiting' AND excluded.wake > 0 THEN NULL ELSE t.reason END,
         updated_at = now(),
+        urgent_at = coalesce(t.urgent_at, excluded.urgent_at),
         -- What is only expected so far has nothing of its own; what is there keeps all it has.
         (kind, tenant, description, context, context_seq, seq, priority, deadline,
          budget_tokens, budget, metadata, traceparent, created_at) = (
@@ -195,22 +196,19 @@ WITH moved AS (
             SELECT t.kind, t.tenant, t.description, t.context, t.context_seq, t.seq, t.priority,
                 t.deadline, t.budget_tokens, t.budget, t.metadata, t.traceparent, t.created_at
             WHERE t.status <> 'expected'),
-        (status, epoch, owner, claims, run_at, urgent_at) = (
+        (status, epoch, owner, claims, run_at) = (
             SELECT excluded.status, t.epoch + (excluded.status = 'running')::int, excluded.owner,
-                excluded.epoch, CASE WHEN excluded.status = 'expected' THEN t.run_at ELSE now() END,
-                CASE WHEN excluded.status <> 'running'
-                     THEN coalesce(t.urgent_at, excluded.urgent_at) END
+                excluded.epoch, CASE WHEN excluded.status = 'expected' THEN t.run_at ELSE now() END
             WHERE t.status = 'expected'
             UNION ALL
             -- An event wakes it: it runs here, or keeps its place among those that wait for room.
             SELECT CASE WHEN here THEN 'running' ELSE 'ready' END, t.epoch + here::int,
                 CASE WHEN here THEN $27 ELSE t.owner END, t.claims + here::int,
-                least(t.run_at, now()),
-                CASE WHEN NOT here THEN coalesce(t.urgent_at, excluded.urgent_at) END
+                least(t.run_at, now())
             FROM (SELECT excluded.claims = 1 AND t.claims < $28 AS here) AS runs
             WHERE t.status IN ('waiting', 'ready') AND excluded.wake > 0
             UNION ALL
-            SELECT t.status, t.epoch, t.owner, t.claims, t.run_at, t.urgent_at
+            SELECT t.status, t.epoch, t.owner, t.claims, t.run_at
             WHERE NOT (t.status = 'expected'
                        OR t.status IN ('waiting', 'ready') AND excluded.wake > 0))
     RETURNING t.id, t.task_id, t.status, t.epoch, t.owner

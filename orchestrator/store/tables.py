@@ -63,7 +63,7 @@ tasks = Table(
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("finished_at", _time),
     Column("parked_for", JSONB),
-    # Since when a cancel or a pause waits for a worker to take the task.
+    # Since when it is to be cancelled: its end waits for no turn.
     Column("urgent_at", _time),
     UniqueConstraint("task_id", name="tasks_task_id_key"),
     postgresql_with={

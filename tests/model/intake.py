@@ -54,10 +54,8 @@ class ModelIntake:
         for message in messages:
             if isinstance(message, NewTask):
                 first.setdefault(message.task_id, message)
-        pressing = {
-            m.task_id
-            for m in messages
-            if isinstance(m, NewEvent) and m.event_type in ("cancel", "pause")
+        cancelled = {
+            m.task_id for m in messages if isinstance(m, NewEvent) and m.event_type == "cancel"
         }
         events = Counter(m.task_id for m in messages if isinstance(m, NewEvent))
         claimed: list[Claimed] = []
@@ -69,8 +67,7 @@ class ModelIntake:
             has_room = touched.index(task_id) < taker.room
             row = self._row(task_id)
             self._change(row, first.get(task_id), events[task_id], taker, has_room=has_room)
-            if task_id in pressing and row.status in (*RUNNABLE, TaskStatus.EXPECTED):
-                row.is_urgent = True
+            row.is_urgent |= task_id in cancelled
             if task_id in first and self._accept(row, first[task_id]):
                 accepted.add(task_id)
             if row.status is TaskStatus.READY:
@@ -134,7 +131,7 @@ class ModelIntake:
         row.claims = 0
         row.status = TaskStatus.READY
         if has_room:
-            row.status, row.owner, row.is_urgent = TaskStatus.RUNNING, taker.worker, False
+            row.status, row.owner = TaskStatus.RUNNING, taker.worker
             row.epoch = Epoch(row.epoch + 1)
             row.claims = 1
 

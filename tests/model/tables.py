@@ -35,7 +35,7 @@ class TaskRow:
     wake: int = 0
     parked_for: tuple[str, ...] = ()
     is_urgent: bool = False
-    """A cancel or a pause waits for a worker to take it."""
+    """It is to be cancelled."""
 
     @property
     def tenant(self) -> str:
@@ -49,7 +49,6 @@ class TaskRow:
         self.status, self.owner, self.epoch = TaskStatus.RUNNING, worker, Epoch(self.epoch + 1)
         self.claims += 1
         self.reason = None
-        self.is_urgent = False
         if run_at is not None:
             self.run_at = run_at
 

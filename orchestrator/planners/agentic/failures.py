@@ -104,6 +104,11 @@ def is_unanswered(error: Exception) -> bool:
     return isinstance(error, (*_SILENT, json.JSONDecodeError))
 
 
+def is_refused_request(error: Exception) -> bool:
+    """Whether the endpoint found something wrong with the request itself."""
+    return _is_too_long(error) or _status(error) in (400, 422)
+
+
 def _explanation(error: Exception, options: ModelOptions) -> str:
     if _is_too_long(error):
         return f"the conversation is longer than the model's context ({_detail(error, options)})"

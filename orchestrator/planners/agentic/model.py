@@ -24,7 +24,12 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.failures import MODEL_ERRORS, is_unanswered, model_failed
+from orchestrator.planners.agentic.failures import (
+    MODEL_ERRORS,
+    is_refused_request,
+    is_unanswered,
+    model_failed,
+)
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
@@ -196,14 +201,27 @@ async def ask(
     Raises:
         ModelFailed: there is none.
     """
-    bounded = reserved.max_output_tokens
-    more = {} if bounded is None else {"max_tokens": bounded}
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await bound(list(messages), **more)
+            return await _bounded(bound, list(messages), reserved.max_output_tokens)
     except MODEL_ERRORS as error:
         failed = model_failed(error, options=options)
-        if is_unanswered(error):
+        if reserved.has_budget and is_unanswered(error):
             usage, cost_micros = reserved.usage, reserved.cost_micros
             raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
         raise failed from error
+
+
+async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) -> AIMessage:
+    """An answer of so many tokens at most, unless the endpoint refuses to be told.
+
+    Some refuse a bound that is beyond their model's, or with the prompt beyond its window.
+    """
+    if most is None:
+        return await bound(messages)
+    try:
+        return await bound(messages, max_tokens=most)
+    except MODEL_ERRORS as error:
+        if not is_refused_request(error):
+            raise
+        return await bound(messages)

@@ -14,19 +14,23 @@ from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.planner import OverBudget
 from orchestrator.telemetry import metrics
 
-BOUNDED_OUTPUT_TOKENS = 4000
+BOUNDED_OUTPUT_TOKENS = 16_000
 """The longest answer of a task with a budget, where no setting bounds it: a decision has some 50 to
-500, and a model that thinks first counts its thoughts as output."""
+500, but a model that thinks first counts its thoughts as output. Few models write more."""
+LOST_OUTPUT_TOKENS = 4000
+"""Of a lost answer, at most: what it may have used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserved:
-    """The most that a turn may use, as far as it can be known before."""
+    """What a turn may use, as far as it can be known before."""
 
     usage: Usage
     cost_micros: int
     max_output_tokens: int | None = None
     """To be said in the request; None where it says so anyway, or nothing bounds the answer."""
+    has_budget: bool = False
+    """The task is charged with `usage` where the answer gets lost."""
 
 
 def reserve(
@@ -47,12 +51,15 @@ def reserve(
         )
     usage = options.turn_bound(prompt_bytes=prompt_bytes)
     _afford(allowance, usage, options.cost(usage))
-    if options.max_output_tokens is not None or not (can_bound and _has_budget(snapshot)):
-        return Reserved(usage=usage, cost_micros=options.cost(usage))
+    has_budget = _has_budget(snapshot)
+    if options.max_output_tokens is not None or not (can_bound and has_budget):
+        return Reserved(usage=usage, cost_micros=options.cost(usage), has_budget=has_budget)
     # At its least it was seen to fit, by sums that are rounded otherwise than this division.
-    left = _output_left(allowance, usage.input_tokens, options)
-    usage = replace(usage, output_tokens=(output := max(usage.output_tokens, left)))
-    return Reserved(usage=usage, cost_micros=options.cost(usage), max_output_tokens=output)
+    bound = max(usage.output_tokens, _output_left(allowance, usage.input_tokens, options))
+    usage = replace(usage, output_tokens=min(bound, LOST_OUTPUT_TOKENS))
+    return Reserved(
+        usage=usage, cost_micros=options.cost(usage), max_output_tokens=bound, has_budget=True
+    )
 
 
 def _afford(allowance: Allowance, usage: Usage, cost_micros: int) -> None:

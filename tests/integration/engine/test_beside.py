@@ -78,6 +78,19 @@ async def test_places_beside_are_bounded(
     assert full.worker.running == 2 + BESIDE
 
 
+async def test_a_place_that_the_queue_leaves_is_the_queues_again(
+    database: Database, feed: Feed, full: RunningWorker
+) -> None:
+    """Who has nothing here does not come first for ever: the others would never have a turn."""
+    await feed.task("loud", tenant="loud", to=full.worker)
+    many = [feed.new_task(f"t-{n}", tenant=f"tenant-{n}") for n in range(BESIDE)]
+    await feed.send(many, to=full.worker)
+    await until(lambda: full.worker.running == 2 + BESIDE, what="all places beside held")
+    await cancel(database, "holds-0")
+    await reaches(database, "loud", "running", seconds=MOST_SECONDS)
+    assert full.worker.running == 2 + BESIDE
+
+
 async def test_a_waiting_task_is_cancelled_past_the_backlog_of_its_tenant(
     database: Database, feed: Feed
 ) -> None:

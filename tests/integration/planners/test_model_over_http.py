@@ -21,7 +21,7 @@ from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
-from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS
+from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
 from orchestrator.planners.planner import Unanswered
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
@@ -43,10 +43,12 @@ async def planning_at(url: str, *, timeout_seconds: float = 10.0) -> AsyncIterat
         )
 
 
-async def failure_at(url: str, *, timeout_seconds: float = 10.0) -> ModelFailed:
+async def failure_at(
+    url: str, *, timeout_seconds: float = 10.0, task: Snapshot | None = None
+) -> ModelFailed:
     async with planning_at(url, timeout_seconds=timeout_seconds) as planner:
         with pytest.raises(ModelFailed) as caught:
-            await planner.plan(new_task())
+            await planner.plan(task or new_task())
     assert KEY not in str(caught.value)
     assert "gpt-4.1-mini" in str(caught.value)
     return caught.value
@@ -216,9 +218,25 @@ async def test_no_answer_in_time_is_worth_another_try() -> None:
         error = await failure_at(stub.url, timeout_seconds=2)
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert "no answer within 2 seconds" in str(error)
-    assert isinstance(error, Unanswered)
-    assert (error.usage.input_tokens > 100, error.usage.output_tokens) == (True, 1000)
+    assert not isinstance(error, Unanswered)
     assert len(stub.bodies) == 1
+
+
+async def test_no_answer_in_time_is_charged_to_a_task_with_a_budget() -> None:
+    async with serving(None) as stub:
+        error = await failure_at(stub.url, timeout_seconds=2, task=with_budget(100_000))
+    assert isinstance(error, Unanswered)
+    assert error.usage.input_tokens > 100
+    assert error.usage.output_tokens == LOST_OUTPUT_TOKENS
+
+
+@pytest.mark.parametrize("message", ["max_completion_tokens is too large", "prompt is too long"])
+async def test_an_endpoint_that_refuses_the_bound_is_asked_without_it(message: str) -> None:
+    async with serving(http_answer(400, {"error": {"message": message}})) as stub:
+        await failure_at(stub.url, task=with_budget(100_000))
+    bounded, plain = stub.bodies
+    assert plain == {k: v for k, v in bounded.items() if k != "max_completion_tokens"}
+    assert plain != bounded
 
 
 async def test_a_refused_connection_is_worth_another_try() -> None:
@@ -231,7 +249,7 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
 
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
     async with serving(http_answer(200, ASK_CRM, cut=40)) as stub:
-        error = await failure_at(stub.url)
+        error = await failure_at(stub.url, task=with_budget(100_000))
     assert (error.retryable, error.fault) == (True, Fault.FAILED)
     assert isinstance(error, Unanswered)
     assert len(stub.bodies) == 1

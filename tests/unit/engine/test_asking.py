@@ -47,6 +47,22 @@ def test_a_call_that_undoes_another_is_what_was_said_when_it_went_out() -> None:
         assert due(move(snapshot(delegated("crm"), *bodies))).call.effects == "at_most_once"
 
 
+def test_what_an_earlier_release_announced_must_not_go_out_twice_whatever_is_declared_now() -> None:
+    assert due(move(snapshot(delegated("crm"), started()))).call.effects == "at_most_once"
+    held = CallParked(
+        step=Seq(2),
+        call=1,
+        target="agent/default/crm",
+        cause="breaker_open",
+        reason="",
+        until=BEFORE,
+        may_be_sent=False,
+    )
+    assert due(move(snapshot(delegated("crm"), held, started()))).call.effects is None
+    note = accepted(error="a person: …", ask_at=BEFORE)
+    assert due(move(snapshot(delegated("crm"), note))).call.effects == "at_most_once"
+
+
 @pytest.mark.parametrize("effects", [None, "at_most_once"], ids=["an earlier release's", "said"])
 def test_an_agent_that_never_answers_is_asked_where_it_may_not_be_called_again(
     effects: Effects | None,

@@ -140,7 +140,7 @@ async def test_an_agent_that_may_say_it_later_is_asked_at_growing_distances_and_
         step=Seq(3),
         call=1,
         agent=MAIL.id,
-        target="agent/default/mail",
+        target="status/mail",
         cause=UNANSWERED,
         reason=first.error or "",
         until=NOW + timedelta(seconds=seconds),

@@ -10,7 +10,12 @@ from orchestrator.domain.budget import NO_BUDGET, Allowance, Budget
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import ModelOptions, Price
-from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, Reserved, reserve
+from orchestrator.planners.agentic.reserve import (
+    BOUNDED_OUTPUT_TOKENS,
+    LOST_OUTPUT_TOKENS,
+    Reserved,
+    reserve,
+)
 from orchestrator.planners.planner import OverBudget
 from tests.unit.planners.journal import new_task
 
@@ -46,8 +51,9 @@ def test_an_answer_is_bound_by_what_is_set_aside_for_it(
 ) -> None:
     found = reserved(allowed(allowance, budget))
     assert found.max_output_tokens == bound
-    assert found.usage == Usage(input_tokens=100, output_tokens=bound)
-    assert found.cost_micros == 100 + 4 * bound
+    lost = min(bound, LOST_OUTPUT_TOKENS)
+    assert found.usage == Usage(input_tokens=100, output_tokens=lost)
+    assert found.cost_micros == 100 + 4 * lost
 
 
 def test_a_task_without_a_budget_is_asked_as_before() -> None:
@@ -82,6 +88,8 @@ def test_what_is_set_aside_always_fits(
         found = reserve(snapshot, prompt_bytes=300, options=options, can_bound=True)
     except OverBudget:
         return
-    assert found.usage.total <= tokens
-    assert found.cost_micros <= cost_micros
+    assert found.max_output_tokens is not None
+    most = replace(found.usage, output_tokens=found.max_output_tokens)
+    assert most.total <= tokens
+    assert options.cost(most) <= cost_micros
     assert found.usage.output_tokens >= 1000
