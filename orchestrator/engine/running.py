@@ -121,7 +121,8 @@ class Running:
 
     @property
     def _held_beside(self) -> int:
-        self._beside &= self.tasks()
+        if self._beside:
+            self._beside &= self.tasks()
         return len(self._beside)
 
     @property
