@@ -1,8 +1,9 @@
 """A dump and its restore as `docs/guides/backup.md` says it: the office goes on in the new one."""
 
 import asyncio
+import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from orchestrator.local.postgres_account import find_binaries
 from tests.crash.conftest import FIELDS, WORDS, Office
 from tests.fakes.invariants import check_effects, check_journals, check_positions, total
 from tests.fixtures.servers import PostgresServer
-from tests.integration.cli.command import told
+from tests.integration.cli.command import called, told
+
+OF_NO_WORKER = {"no_worker", "stranded"}
+"""Broken where a restore takes longer than three leases: nobody works in the new database yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,12 @@ async def dumped(office: Office, postgres: PostgresServer, tmp_path: Path) -> As
     await postgres.drop_database(new)
 
 
+async def broken(environ: Mapping[str, str]) -> set[str]:
+    """The invariants that do not hold."""
+    found = json.loads((await called(environ, "invariants", "--deep", "--json")).stdout)
+    return {each["name"] for each in found["invariants"] if each["violations"]}
+
+
 async def test_a_service_goes_on_in_the_database_that_its_dump_was_restored_into(
     dumped: Dumped,
 ) -> None:
@@ -81,7 +91,7 @@ async def test_a_service_goes_on_in_the_database_that_its_dump_was_restored_into
     office.observer.renew_connection(url)
     assert await office.observer.rows("SELECT FROM tasks WHERE task_id LIKE 'later-%'") == []
     environ = office.service.environ()
-    assert (await told(environ, "invariants", "--deep"))["holds"]
+    assert await broken(environ) <= OF_NO_WORKER
     await office.worker("second").start()
 
     await office.observer.completed(*tasks, *later, seconds=60)
