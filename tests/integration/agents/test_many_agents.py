@@ -1,11 +1,9 @@
 """A hundred agents registered at once by several workers: all are there, each once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import pytest_asyncio
 import yaml
 
 from chaos.proxy import running_proxy
@@ -14,14 +12,6 @@ from orchestrator.app import patiently
 from orchestrator.store.database import Database, DatabaseOptions
 
 AGENTS, WORKERS = 100, 5
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url))
-    await database.open()
-    yield database
-    await database.close()
 
 
 def folder_of_agents(folder: Path) -> Path:

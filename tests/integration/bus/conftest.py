@@ -7,17 +7,8 @@ import pytest_asyncio
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.topics import ensure_topics
-from orchestrator.store.database import Database, DatabaseOptions
 from tests.fakes.bus import bus_options
 from tests.fixtures.servers import KafkaServer
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url))
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -1,7 +1,7 @@
 """`orchestrator dead-letters` on a topic with letters of several kinds."""
 
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from orchestrator.bus.topics import ensure_topics
 from orchestrator.cli.session import user
 from orchestrator.domain.decision import Fail
 from orchestrator.domain.errors import ModelFailed
-from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.database import Database
 from orchestrator.store.notices import CHANNEL, Notice
 from orchestrator.store.outbox import Letter, next_rows
 from tests.fakes.bus import bus_options, until
@@ -70,14 +70,6 @@ async def desk(kafka: KafkaServer, topic_prefix: str, database_url: str) -> Desk
         "ORCHESTRATOR_TOPIC_DEAD_LETTERS": topics.dead_letters,
     }
     return Desk(options=options, environ=environ)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url))
-    await database.open()
-    yield database
-    await database.close()
 
 
 async def test_letters_are_listed_by_what_they_say(desk: Desk) -> None:

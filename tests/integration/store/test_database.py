@@ -1,21 +1,11 @@
 """What PostgreSQL or its client refuses is told apart from a server that is not there."""
 
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from orchestrator.domain.errors import SchemaMismatch, StoreRejected
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url))
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.mark.parametrize(

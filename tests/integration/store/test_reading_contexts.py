@@ -1,23 +1,11 @@
 """`context_at` adds changes up as Python does, whatever they are."""
 
-from collections.abc import AsyncIterator
-
-import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.domain.context import MERGED_FIELDS, apply_change
 from orchestrator.domain.json import JsonObject
-from orchestrator.store.database import Database, DatabaseOptions
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str) -> AsyncIterator[Database]:
-    database = Database(DatabaseOptions(url=database_url))
-    await database.open()
-    yield database
-    await database.close()
-
+from orchestrator.store.database import Database
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text
