@@ -51,6 +51,9 @@ class Capacity:
 BESIDE = 16
 """Tasks beyond the capacity, of those that do not wait for a place of their own."""
 
+MAX_UNLOADED = 48
+"""Tasks that were claimed and are not loaded: where PostgreSQL is slow, claims do not run ahead."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -107,17 +110,18 @@ class Running:
     @property
     def room(self) -> int:
         """How many more tasks may be claimed."""
-        return 0 if self._is_full else max(0, self._capacity.tasks - len(self) + self._held_beside)
+        return self._room_within(self._capacity.tasks - len(self) + self._held_beside)
 
     @property
     def beside(self) -> int:
         """How many more tasks may be claimed that do not wait for a place."""
-        return 0 if self._is_full else max(0, BESIDE - self._held_beside)
+        return self._room_within(BESIDE - self._held_beside)
 
-    @property
-    def _is_full(self) -> bool:
-        """Of bytes: what is claimed now could not be loaded."""
-        return self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting)
+    def _room_within(self, places: int) -> int:
+        """How many of these could be loaded: what a worker could only keep is left to others."""
+        if self._free_bytes <= 0 or not self._deferred.isdisjoint(self._starting):
+            return 0
+        return max(0, min(places, MAX_UNLOADED - len(self._starting)))
 
     @property
     def _held_beside(self) -> int:
@@ -223,9 +227,9 @@ class Running:
             await self._later(asked, error)
             return
         self._batches.loaded(asked)
+        waited = bool(self._deferred) or len(self._starting) >= MAX_UNLOADED
         if len(asked) < len(self._starting):
             self._wake.set()
-        waited = bool(self._deferred)
         self._deferred.difference_update(asked)
         self._deferred |= {task.key for task in loaded if isinstance(task, Deferred)}
         for task in loaded:

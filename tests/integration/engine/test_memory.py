@@ -9,6 +9,7 @@ from orchestrator.domain.decision import Turn
 from orchestrator.domain.ids import WorkerId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.engine.pace import PIECE
+from orchestrator.engine.running import MAX_UNLOADED
 from orchestrator.engine.worker import Worker
 from orchestrator.store import claims, loading
 from orchestrator.store.database import Database
@@ -17,7 +18,7 @@ from tests.fakes.bus import until
 from tests.fakes.scripted_caller import ScriptedCaller
 from tests.fakes.scripted_planner import ScriptedPlanner, complete, slow
 from tests.fakes.worker_process import ROOT, clean_environment
-from tests.fakes.workers import Feed, all_reach, running_worker, task_row
+from tests.fakes.workers import Feed, Stalling, all_reach, running_worker, task_row
 
 MIB = 1024 * 1024
 
@@ -106,6 +107,24 @@ async def test_a_worker_claims_little_more_than_it_has_memory_for(database: Data
     """What it could only keep is left to others, and to a cancel that has to be quick."""
     await database.fetch(LARGE, 120, MIB)
     assert await most_at_once(database, tasks=120, count=lambda w: w.running) <= 4 * PIECE
+
+
+async def test_claims_do_not_run_ahead_of_loads_that_postgresql_is_slow_to_answer(
+    database: Database,
+) -> None:
+    await database.fetch(LARGE, 120, 100)
+    slow_to_load = Stalling(database, only=LOAD)
+    await slow_to_load.open()
+    slow_to_load.stall()
+    planner, caller = ScriptedPlanner(complete()), ScriptedCaller()
+    try:
+        async with running_worker(slow_to_load, planner=planner, caller=caller) as worker:
+            await until(lambda: worker.running == MAX_UNLOADED, what="as many as may be")
+            assert worker.room() == 0
+            slow_to_load.go_on()
+            await all_reach(database, "completed", tasks=120)
+    finally:
+        await slow_to_load.close()
 
 
 async def test_a_task_larger_than_all_that_may_be_loaded_runs_alone(database: Database) -> None:
