@@ -18,7 +18,8 @@ from orchestrator.bus.contract import (
     check_event,
     check_kind,
 )
-from orchestrator.bus.decoding import clean_text, decode
+from orchestrator.bus.decoding import clean_text
+from orchestrator.cli.session import json_argument
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject, JsonValue
 
@@ -61,9 +62,8 @@ def field_values(pairs: Iterable[str]) -> JsonObject:
 
 
 def _json_object(text: str) -> JsonObject:
-    value = text.encode(errors="surrogateescape")
     try:
-        return decode(value, max_bytes=len(value))
+        return json_argument(text)
     except InvalidMessage as error:
         raise ValueError(f"{text!r}: {error}") from error
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.bus.decoding import clean_text
+from orchestrator.bus.decoding import clean_text, decode
 from orchestrator.domain.errors import InvalidSettings
+from orchestrator.domain.json import JsonObject
 from orchestrator.settings import Need, Settings, load_settings
 from orchestrator.store.database import Database
 from orchestrator.telemetry.logs import LogOptions, configure_logs
@@ -68,6 +69,19 @@ def user() -> str:
 def cleaned(text: str | None) -> str | None:
     """What a person wrote for a journal, without bytes that are no text: a callback of options."""
     return None if text is None else clean_text(text)
+
+
+def json_argument(text: str) -> JsonObject:
+    """The JSON object in an argument, by the rules for messages.
+
+    What they refuse would be changed silently on its way into the journal, or refused there.
+
+    Raises:
+        InvalidMessage: it holds none, or one that a message may not hold.
+    """
+    # Bytes of an argument that are no UTF-8; how long it may be is the system's to say.
+    value = text.encode(errors="surrogateescape")
+    return decode(value, max_bytes=len(value))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.bus.decoding import decode
 from orchestrator.cli.moments import moment
 from orchestrator.cli.output import AsJson, complain, confirm, console, note, print_json
-from orchestrator.cli.session import cleaned, user, with_database
+from orchestrator.cli.session import cleaned, json_argument, user, with_database
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import InvalidMessage, NotAllowed
 from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
@@ -207,17 +206,9 @@ def _answer(success: str | None, failed: str | None) -> JsonObject:
 
 
 def object_of(text: str, *, option: str) -> JsonObject:
-    """The JSON object that an option holds, by the rules for messages.
-
-    What they refuse would be changed silently on its way into the journal, or refused there.
-
-    Raises:
-        BadParameter: it holds none, or one that a message may not hold.
-    """
-    # Bytes of an argument that are no UTF-8; how long it may be is the system's to say.
-    value = text.encode(errors="surrogateescape")
+    """The JSON object that an option holds; raises `BadParameter` where a message may not."""
     try:
-        return decode(value, max_bytes=len(value))
+        return json_argument(text)
     except InvalidMessage as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
