@@ -18,10 +18,14 @@ OWN = f"{REPLAYS} AND s.epoch > 0"
 
 CHANGE = """
 DO $do$
+DECLARE
+    here text := pg_get_functiondef(
+        'dead_letter_headers(text, text, text, text, jsonb)'::regprocedure);
 BEGIN
-    EXECUTE replace(
-        pg_get_functiondef('dead_letter_headers(text, text, text, text, jsonb)'::regprocedure),
-        '{old}', '{new}');
+    IF position('{old}' IN here) = 0 THEN
+        RAISE 'dead_letter_headers is not as revision 0012 made it';
+    END IF;
+    EXECUTE replace(here, '{old}', '{new}');
 END
 $do$
 """
