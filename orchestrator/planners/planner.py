@@ -24,7 +24,7 @@ class OverBudget(OrchestratorError):
 
 
 class Unanswered(ModelFailed):
-    """The turn was asked and its answer got lost: it is charged with what was set aside for it.
+    """The turn was asked and its answer got lost: its task is charged with what it may have used.
 
     The provider may have worked on it, and bills that; nobody told how much it was.
     """

@@ -20,9 +20,9 @@ WITH RECURSIVE queue AS (
 )
 """
 
-# A lottery: from a tenant's ticket to
-# its next there is a random distance, the smaller the greater its weight; the smallest tickets win.
-# So turns are fair over any number of claims and workers, and nobody has to remember whose it was.
+# A lottery: from a tenant's ticket to its next there is a random distance, the smaller the greater
+# its weight; the smallest tickets win. So turns are fair over any number of claims and workers, and
+# nobody has to remember whose it was.
 CLAIM = f"""{_QUEUES}, turn AS MATERIALIZED (
     SELECT *, ceil(2 * $2::int * weight / sum(weight) OVER ())::bigint AS share
     FROM (SELECT tenant, coalesce(w.weight, 1) AS weight,

@@ -1,7 +1,7 @@
-"""What is set aside for one turn of the model before it is asked: its prompt, and its answer.
+"""What one turn of the model may use, known before it is asked: its prompt, and its answer.
 
-Where a budget bounds the task the request says how long the answer may be, and that is what is set
-aside: so the answer can't use more than there was for it.
+Where a budget bounds the task the request says how long the answer may be, so that it can't use
+more than there is for it.
 """
 
 from dataclasses import dataclass, replace
@@ -26,11 +26,12 @@ class Reserved:
     """What a turn may use, as far as it can be known before."""
 
     usage: Usage
+    """What the task is charged with where the answer gets lost."""
     cost_micros: int
     max_output_tokens: int | None = None
     """To be said in the request; None where it says so anyway, or nothing bounds the answer."""
     has_budget: bool = False
-    """The task is charged with `usage` where the answer gets lost."""
+    """Without one of its own, a task is not charged for what got lost."""
 
 
 def reserve(
