@@ -19,7 +19,7 @@ from orchestrator.cli.output import note
 from orchestrator.cli.session import DATA_DIR, DEV_ADDRESSES
 from orchestrator.cli.signals import Stop
 from orchestrator.cli.worker import Verbose, options_of, run_loop, run_worker, set_up_logs
-from orchestrator.local.demo import DemoServers
+from orchestrator.local.demo import DEMO_MODEL, DemoServers
 from orchestrator.local.stack import LocalServers
 from orchestrator.settings import Settings, load_settings
 from orchestrator.store import migrations
@@ -90,7 +90,13 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
         "DEMO_AGENTS_URL": demo.agents_url,
     }
     if demo.model_url is not None:
-        addresses |= {"OPENAI_BASE_URL": demo.model_url, "OPENAI_API_KEY": "demo"}
+        # By its own name, or the journal would say that another model decided.
+        model = environ.get("LLM_MODEL") or DEMO_MODEL
+        addresses |= {
+            "OPENAI_BASE_URL": demo.model_url,
+            "OPENAI_API_KEY": "demo",
+            "LLM_MODEL": model,
+        }
     defaults = {
         "ORCHESTRATOR_AGENTS_DIR": str(demo.declarations),
         "ORCHESTRATOR_WORKER_NAME": "dev",

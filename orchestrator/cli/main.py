@@ -65,7 +65,7 @@ SUBCOMMANDS = {
     ),
     "doctor": Subcommand(
         module="orchestrator.cli.doctor",
-        help="Look whether all is there that a worker needs, and say what to do if not.",
+        help="Look whether all is there that a worker needs.",
     ),
     "health": Subcommand(
         module="orchestrator.cli.health", help="Ask a running process whether it is well."

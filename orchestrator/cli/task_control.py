@@ -233,7 +233,8 @@ def _command(
         counted = with_database(lambda database: control.count(database, meant))
         if counted.tasks and not yes:
             tasks = _tasks(counted.tasks)
-            confirm(f"{DOING[event_type]} {tasks}?", found=f"{tasks} match", option="--filter")
+            found = f"{tasks} {'matches' if counted.tasks == 1 else 'match'}"
+            confirm(f"{DOING[event_type]} {tasks}?", found=found, option="--filter")
     message = Message(event_type=event_type, payload=payload)
     told = with_database(lambda database: _tell(database, message, meant, counted))
     _show(event_type, told, meant, as_json=as_json)

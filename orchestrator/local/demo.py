@@ -10,6 +10,8 @@ from orchestrator.local.ports import LOOPBACK, keep_ports
 from orchestrator.local.process import ChildProcess, Command
 
 PACKAGE = Path(__file__).resolve().parents[1]
+DEMO_MODEL = "openai:demo-planner"
+"""What the demo LLM lists, as `LLM_MODEL` names it."""
 START_SECONDS = 30
 PROBE_SECONDS = 2
 

@@ -81,7 +81,7 @@ async def test_many_are_told_only_when_it_was_confirmed(
     flags = ("--filter", "status=waiting,agent=crm", "--by", "")
     refused = await called(environ, "tasks", "pause", *flags)
     assert refused.returncode == 2
-    assert "1 task match" in refused.stderr
+    assert "1 task matches, and" in refused.stderr
     assert await inbox(journal) == []
     answer = await told(environ, "tasks", "pause", *flags, "--yes")
     assert answer == {
