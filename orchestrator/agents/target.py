@@ -105,6 +105,7 @@ class Target:
         self._random = random
         self._closed = closed
         self._breaker = Breaker(options.breaker, random=random)
+        metrics.BREAKER_STATE.labels(name).set(metrics.BREAKER_STATES[self._breaker.state.value])
         self._budget = RetryBudget(options.retry_budget)
         self._gate = Gate(limits)
         self._turns = Turns()

@@ -66,6 +66,8 @@ class ProducerLife:
             with kafka_errors("start a producer"):
                 async with asyncio.timeout(START_SECONDS):
                     await producer.start()
+                    # Its sender begins; stopped before that, it would end who stops it.
+                    await asyncio.sleep(0)
         except KafkaUnavailable:
             await producer.stop()
             await check(self._options)  # says why, where a broker said so

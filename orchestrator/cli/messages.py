@@ -18,7 +18,7 @@ from orchestrator.bus.contract import (
     check_event,
     check_kind,
 )
-from orchestrator.bus.decoding import clean_text
+from orchestrator.bus.decoding import clean_text, shown
 from orchestrator.cli.session import json_argument
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject, JsonValue
@@ -130,9 +130,11 @@ def _line(line: bytes) -> Outgoing:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
     if not isinstance(document, dict):
-        raise ValueError("expected a JSON object")  # noqa: TRY004 - what is wrong is the text
+        raise ValueError(  # noqa: TRY004 - what is wrong is the text
+            f"expected a JSON object; got {shown(document)}"
+        )
     return _addressed(document) if "topic" in document else task_message(document)
 
 
@@ -144,15 +146,17 @@ def _addressed(document: JsonObject) -> Outgoing:
         raise ValueError("expected one of value and raw beside topic")
     key = document.get("key")
     if key is not None and not isinstance(key, str):
-        raise ValueError("key: expected a text")
+        raise ValueError(f"key: expected a text; got {shown(key)}")
     topic = _topic(document["topic"])
     if key is None and document.get("raw", "") is None:
         raise ValueError("expected a key or a value: Kafka takes no message without both")
     if "raw" in document:
-        return Outgoing(topic=topic, key=key, value=_raw(document["raw"]), task_id=key)
+        return Outgoing(topic=topic, key=key, value=_raw(document["raw"]), task_id=None)
     value = document["value"]
     if not isinstance(value, dict):
-        raise ValueError("value: expected an object")  # noqa: TRY004 - what is wrong is the text
+        raise ValueError(  # noqa: TRY004 - what is wrong is the text
+            f"value: expected an object; got {shown(value)}"
+        )
     made = task_message(value) if topic == "tasks" else event_message(value)
     return (
         made
@@ -172,4 +176,6 @@ def _topic(name: JsonValue) -> TopicKind:
 def _raw(value: JsonValue) -> bytes | None:
     if value is None or isinstance(value, str):
         return None if value is None else value.encode()
-    raise ValueError("raw: expected a text, or null for a message without a value")
+    raise ValueError(
+        f"raw: expected a text, or null for a message without a value; got {shown(value)}"
+    )

@@ -29,6 +29,7 @@ from orchestrator.cli.output import AsJson, complain, note, print_json
 from orchestrator.cli.session import run, settings_for, with_database
 from orchestrator.cli.watch import watch_one
 from orchestrator.domain.errors import InvalidMessage
+from orchestrator.domain.event import AGENT_RESULT
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
@@ -71,7 +72,7 @@ def publish(
             raise typer.BadParameter("stands alone, without a command", param_hint="--file")
         return
     if file is None:
-        typer.echo(ctx.get_help())
+        typer.echo(ctx.get_help(), err=True)
         raise typer.Exit(2)
     _publish_file(file, as_json=as_json)
 
@@ -145,30 +146,46 @@ def event(  # noqa: PLR0913 # sizes: each is an option of the command line
     ] = None,
     call: Annotated[
         str | None,
-        typer.Option(metavar="STEP/CALL", help="Which agent call --data is the late result of."),
+        typer.Option(
+            metavar="STEP/CALL",
+            help="Which agent call --data is the late result of; with --type, which one it is for.",
+        ),
     ] = None,
     error: Annotated[
-        str | None, typer.Option(help="With --call: why that agent call failed.")
+        str | None, typer.Option(help="With --call, instead of --data: why that call failed.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Send an event to a task."""
     values = _fields(data, "--data")
     fields: JsonObject = {"task_id": task_id, "event_type": event_type, "event_id": event_id}
-    fields |= {"event_data": values} if call is None else _late_result(call, values, error=error)
+    fields |= {} if call is None else _numbers(call)
+    if call is not None and event_type in (None, AGENT_RESULT):
+        fields |= _late_result(values, error=error)
+    elif error is not None:
+        raise typer.BadParameter(
+            "is of an agent call: name it with --call, without another --type", param_hint="--error"
+        )
+    else:
+        fields |= {"event_data": values}
     _send_one(_checked(event_message, fields), as_json=as_json)
 
 
-def _late_result(call: str, output: JsonObject, *, error: str | None) -> JsonObject:
+def _numbers(call: str) -> JsonObject:
     step, slash, number = call.partition("/")
     if not (slash and step.isdecimal() and number.isdecimal()):
         raise typer.BadParameter(
             f"expected STEP/CALL, such as 2/1; got {call!r}", param_hint="--call"
         )
-    outcome: JsonObject = {"status": "success", "output": output}
-    if error is not None:
-        outcome = {"status": "error", "error_message": error}
-    return {"event_type": "agent_result", "step": int(step), "call": int(number), **outcome}
+    return {"step": int(step), "call": int(number)}
+
+
+def _late_result(output: JsonObject, *, error: str | None) -> JsonObject:
+    if error is None:
+        return {"event_type": AGENT_RESULT, "status": "success", "output": output}
+    if output:
+        raise typer.BadParameter("a call that failed has no --data", param_hint="--error")
+    return {"event_type": AGENT_RESULT, "status": "error", "error_message": error}
 
 
 def _fields(pairs: list[str] | None, option: str) -> JsonObject:
@@ -250,7 +267,8 @@ def _publish_file(path: str, *, as_json: bool) -> None:
         found = list(lines_of(lines))
     good = [message for message in found if isinstance(message, Outgoing)]
     bad = [message for message in found if isinstance(message, str)]
-    run(_send(options, good, shows_progress=sys.stderr.isatty()))
+    if good:
+        run(_send(options, good, shows_progress=sys.stderr.isatty()))
     if as_json:
         print_json({"task_ids": _task_ids(good), "sent": len(good), "errors": bad})
     else:

@@ -88,7 +88,9 @@ def top_up(  # noqa: PLR0913 # sizes: each is an option of the command line
     given |= {"attempts": attempts, "seconds": seconds}
     more: JsonObject = {name: value for name, value in given.items() if value}
     if not more:
-        raise typer.BadParameter("give one or more of --tokens, --cost, --steps, --attempts, …")
+        raise typer.BadParameter(
+            "give one or more of --tokens, --cost, --steps, --attempts, --seconds"
+        )
     payload: JsonObject = {"budget": more, **_said(by, reason)}
     _command(TOP_UP, selection(ids, filters), payload, yes=yes, as_json=as_json)
 

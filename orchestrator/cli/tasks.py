@@ -12,6 +12,7 @@ from orchestrator.cli.output import AsJson, console, note, print_json, time_text
 from orchestrator.cli.session import settings_for, user, with_database
 from orchestrator.cli.task_budget import budget_of
 from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
+from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store import operations
@@ -94,6 +95,8 @@ def show(
     async def read(database: Database) -> tuple[TaskDetails, list[StepRow], list[OpenCall]]:
         at_step = None if step is None else Seq(step)
         details = await show_task(database, TaskId(task_id), step=at_step, at=at_time)
+        if at_time is not None and details.context is None:
+            raise NotFound(f"task {task_id!r} was not there yet at {time_text(at_time)}")
         journal = await steps_of(database, TaskId(task_id))
         return details, journal, await open_calls(database, TaskId(task_id))
 
@@ -122,7 +125,8 @@ def watch(
     task_id: Annotated[str | None, typer.Argument(metavar="ID", help="The task's id.")] = None,
     *,
     timeout: Annotated[
-        float | None, typer.Option(min=0, help="Give up after so many seconds, with exit code 1.")
+        float | None,
+        typer.Option(min=0, help="Stop after so many seconds; exit code 1 if ID has not ended."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,7 +135,9 @@ def watch(
     A task that is not there yet is waited for: it may be on its way through Kafka.
     """
     if task_id is None:
-        with_database(lambda database: watching.watch_all(database, as_json=as_json))
+        with_database(
+            lambda database: watching.watch_all(database, as_json=as_json, timeout_seconds=timeout)
+        )
         return
     row = with_database(
         lambda database: watching.watch_one(

@@ -6,6 +6,7 @@ On a terminal what is shown is drawn anew in its place; elsewhere each change is
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from rich.console import Group
 from rich.live import Live
@@ -110,8 +111,16 @@ def _show_live(live: Live) -> Show:
     return show
 
 
-async def watch_all(database: Database, *, as_json: bool) -> None:
-    """Shows the newest tasks as they change, until interrupted."""
+async def watch_all(
+    database: Database, *, as_json: bool, timeout_seconds: float | None = None
+) -> None:
+    """Shows the newest tasks as they change, until interrupted or for so long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            await _watch_all(database, as_json=as_json)
+
+
+async def _watch_all(database: Database, *, as_json: bool) -> None:
     if as_json or not sys.stdout.isatty():
         await _stream_all(database, as_json=as_json)
         return

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from dotenv.parser import parse_stream
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
@@ -131,12 +132,23 @@ def _file_values(env_file: Path | None) -> dict[str, str]:
     if env_file is None or not env_file.is_file():
         return {}
     try:
+        _check_lines(env_file)
         found = DotEnvSettingsSource(
             BaseSettings, env_file=env_file, env_file_encoding="utf-8", case_sensitive=True
         ).env_vars
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{env_file}: can't be read as UTF-8 text") from error
     return {name: value for name, value in found.items() if value}
+
+
+def _check_lines(env_file: Path) -> None:
+    """Raises InvalidSettings: else a line that can't be read would be passed over."""
+    with env_file.open(encoding="utf-8") as lines:
+        broken = [binding.original for binding in parse_stream(lines) if binding.error]
+    if broken:
+        text, line = broken[0].string, broken[0].line
+        line += text.count("\n", 0, len(text) - len(text.lstrip()))  # empty ones come before it
+        raise InvalidSettings(f"{env_file}: line {line}: expected NAME=value, or # before a remark")
 
 
 def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) -> Settings:

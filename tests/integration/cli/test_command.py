@@ -118,6 +118,27 @@ def test_version_as_json() -> None:
     assert set(json.loads(orchestrator("version", "--json").stdout)) == {"version", "python"}
 
 
+def test_a_line_of_that_file_that_is_no_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("# a remark\n\nthis is broken\nPORT=1\n")
+    done = orchestrator("tasks", "list", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: .env: line 3: expected NAME=value")
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
+def test_health_of_a_port_that_is_none_names_it(port: str) -> None:
+    done = orchestrator("health", environ={"PORT": port})
+    assert done.returncode == 2
+    assert f"PORT is '{port}'" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://a b", "nothing"])
+def test_health_of_what_is_no_address_is_told(url: str) -> None:
+    done = orchestrator("health", "--url", url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {url}/livez ")
+
+
 def test_health_of_nobody_exits_1() -> None:
     done = orchestrator("health", "--json", environ={"PORT": "1"})
     assert done.returncode == 1

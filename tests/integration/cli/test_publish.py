@@ -90,10 +90,58 @@ async def test_a_file_is_sent_but_for_its_bad_lines(
     file.write_text(LINES)
     done = await called(environ, "publish", "--file", str(file))
     assert done.returncode == 1
-    assert done.stdout == "one\nk\n"
+    assert done.stdout == "one\n"  # whose task a raw value is nobody knows
     assert f"error: {file}: line 3: not JSON" in done.stderr
     assert [value for _, value in await messages(environ, "TASKS")][1] == b"{broken"
     assert len(await messages(environ, "EVENTS")) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "says"), [("", 0, "0 sent"), ("x\n", 1, "0 sent, 1 not")]
+)
+async def test_a_file_without_a_good_line_sends_nothing(
+    environ: dict[str, str], lines: str, code: int, says: str
+) -> None:
+    done = await called(environ, "publish", "--file", "-", stdin=lines)
+    assert done.returncode == code
+    assert done.stderr.splitlines()[0] == says
+
+
+async def test_a_call_of_an_event_is_the_one_that_answers_or_that_is_asked(
+    environ: dict[str, str],
+) -> None:
+    common = ("publish", "event", "order", "--call", "2/1")
+    for more in (["-d", "a=1"], ["--error", "no"], ["--type", "answer", "-d", "a=1"]):
+        assert (await called(environ, *common, *more)).returncode == 0
+    numbers = {"task_id": "order", "step": 2, "call": 1}
+    result = {**numbers, "event_type": "agent_result"}
+    found = [json.loads(value or b"") for _, value in await messages(environ, "EVENTS")]
+    assert found == [
+        {**result, "status": "success", "output": {"a": 1}},
+        {**result, "status": "error", "error_message": "no"},
+        {**numbers, "event_type": "answer", "event_data": {"a": 1}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--error", "no"),
+        ("--error", "no", "--call", "2/1", "--type", "answer"),
+        ("--error", "no", "--call", "2/1", "-d", "a=1"),
+    ],
+)
+async def test_an_error_that_would_be_lost_is_refused(
+    environ: dict[str, str], options: tuple[str, ...]
+) -> None:
+    done = await called(environ, "publish", "event", "order", *options)
+    assert done.returncode == 2
+    assert "--error" in done.stderr
+
+
+async def test_a_publisher_that_sends_nothing_ends_as_any_other(environ: dict[str, str]) -> None:
+    async with Publisher(BusOptions(bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"])):
+        pass
 
 
 async def test_a_file_may_come_from_stdin(environ: dict[str, str]) -> None:

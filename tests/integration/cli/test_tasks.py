@@ -123,6 +123,24 @@ async def test_watching_a_failed_task_exits_1(journal: Journal, environ: dict[st
     assert lines[-1]["task"]["status"] == "failed"
 
 
+async def test_watching_all_ends_when_the_time_is_up(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await completed(journal, "order")
+    done = await called(environ, "tasks", "watch", "--timeout", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert "order" in done.stdout
+
+
+async def test_a_task_is_not_there_before_it_came(
+    journal: Journal, environ: dict[str, str]
+) -> None:
+    await completed(journal, "order")
+    done = await called(environ, "tasks", "show", "order", "--at", "2020-01-01T00:00:00Z")
+    assert done.returncode == 1
+    assert "task 'order' was not there yet at 2020-01-01" in done.stderr
+
+
 async def test_watching_ends_when_the_time_is_up(environ: dict[str, str]) -> None:
     done = await called(environ, "tasks", "watch", "nobody", "--timeout", "0.5")
     assert done.returncode == 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from orchestrator.agents.breaker import BreakerState
 from orchestrator.agents.retry_budget import RetryBudgetOptions
@@ -14,6 +15,7 @@ from orchestrator.agents.targets import Targets
 from orchestrator.domain.agent import Limits
 from orchestrator.domain.errors import ModelFailed, NotNow
 from orchestrator.domain.fault import Fault
+from orchestrator.domain.ids import AgentId
 from tests.fakes.callers import CRM
 
 NAME = "agent/default/crm"
@@ -74,6 +76,14 @@ async def test_five_calls_that_nobody_answers_stop_the_sixth() -> None:
     refused = await (await opened()).refused()
     assert (refused.cause, refused.seconds) == ("breaker_open", 20.0)
     assert str(refused) == "agent 'crm' does not answer (503)"
+
+
+async def test_a_breaker_that_never_opened_is_measured_too() -> None:
+    given = Given()
+    given.agent = replace(given.agent, id=AgentId("measured"))
+    await given.call()
+    sample = {"target": "agent/default/measured"}
+    assert REGISTRY.get_sample_value("orchestrator_breaker_state", sample) == 0
 
 
 async def test_few_come_back_for_the_probe_and_the_others_are_woken_later() -> None:
