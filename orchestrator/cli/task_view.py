@@ -85,8 +85,6 @@ def task_details(
     for name, value in (*_facts(details, budget), *map(_open_call, unanswered)):
         facts.add_row(name, value if isinstance(value, Text) else Text(printable(value)))
     parts: list[RenderableType] = [facts, Text(f"\ncontext{as_of}", style="bold")]
-    if details.context is None:
-        return Group(*parts, Text("the task did not exist then", style="dim"))
     context = Context.from_json(details.context)
     required = len(context.required_fields)
     parts.append(progress_bar(collected=required - len(context.missing), required=required))

@@ -12,7 +12,6 @@ from orchestrator.cli.output import AsJson, console, note, print_json, time_text
 from orchestrator.cli.session import settings_for, user, with_database
 from orchestrator.cli.task_budget import budget_of
 from orchestrator.cli.task_view import step_table, task_details, task_document, task_table
-from orchestrator.domain.errors import NotFound
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.task import TaskStatus
 from orchestrator.store import operations
@@ -95,8 +94,6 @@ def show(
     async def read(database: Database) -> tuple[TaskDetails, list[StepRow], list[OpenCall]]:
         at_step = None if step is None else Seq(step)
         details = await show_task(database, TaskId(task_id), step=at_step, at=at_time)
-        if at_time is not None and details.context is None:
-            raise NotFound(f"task {task_id!r} was not there yet at {time_text(at_time)}")
         journal = await steps_of(database, TaskId(task_id))
         return details, journal, await open_calls(database, TaskId(task_id))
 

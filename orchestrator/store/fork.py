@@ -51,7 +51,7 @@ async def fork(database: Database, body: Forked, *, new: TaskId) -> None:
         NotAllowed: it has no such step, or there is a task `new` already.
     """
     details = await show_task(database, TaskId(body.task), step=body.step)
-    context = Context.from_json(details.context or {})
+    context = Context.from_json(details.context)
     change = event_change(context.required_fields, body.given) if body.given else {}
     row = await database.fetch_one(
         FORK, body.task, body.step, new, change, orjson.loads(dump_body(body))

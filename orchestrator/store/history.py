@@ -126,7 +126,7 @@ class TaskDetails:
     unread: int
     """Messages that are not applied yet."""
     result: JsonObject | None
-    context: JsonObject | None
+    context: JsonObject
     """As of the step or time that was asked for; None where the task did not exist yet."""
 
 
@@ -231,7 +231,7 @@ async def show_task(
     """The task with its context as of its last step, of step `step`, or of the time `at`.
 
     Raises:
-        NotFound: there is no such task.
+        NotFound: there is no such task, or was none at that time.
         NotAllowed: it has no such step.
     """
     row = await find_task(database, task_id)
@@ -239,6 +239,8 @@ async def show_task(
         raise _no_such_step(row, step)
     r = await database.fetch_one(DETAILS, task_id, step, at)
     assert r is not None, "tasks are never deleted between two reads"
+    if at is not None and r["context"] is None:
+        raise NotFound(f"task {task_id!r} was not there yet at {at.isoformat()}")
     return TaskDetails(
         row=row,
         kind=r["kind"],

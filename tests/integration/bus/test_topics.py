@@ -1,5 +1,6 @@
 """Topics are made on demand, and a login that is refused says which setting to look at."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from aiokafka.protocol.admin import CreateTopicsResponse_v1
 from orchestrator.bus import topics
 from orchestrator.bus.connection import check
 from orchestrator.bus.options import BusOptions, Security, Topics
-from orchestrator.bus.producer import Publisher
+from orchestrator.bus.producer import ProducerLife, Publisher
 from orchestrator.bus.topics import _create, cluster_id, ensure_topics, missing_topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 from orchestrator.local.kafka import LocalKafka
@@ -176,3 +177,15 @@ async def test_a_publisher_with_a_wrong_password_says_so(guarded: LocalKafka) ->
     with pytest.raises(InvalidSettings, match="SASL_PASSWORD"):
         async with Publisher(login(guarded, sasl_password="wrong")):
             pass
+
+
+async def test_a_producer_that_sent_nothing_ends_as_any_other(options: BusOptions) -> None:
+    async def open_and_close() -> None:
+        life = ProducerLife(options)
+        await life.current()
+        await life.close()
+
+    # A task of its own: what the bug ended was whoever closed it.
+    closing = asyncio.create_task(open_and_close())
+    await asyncio.wait([closing])
+    assert not closing.cancelled()

@@ -139,11 +139,6 @@ async def test_an_error_that_would_be_lost_is_refused(
     assert "--error" in done.stderr
 
 
-async def test_a_publisher_that_sends_nothing_ends_as_any_other(environ: dict[str, str]) -> None:
-    async with Publisher(BusOptions(bootstrap_servers=environ["KAFKA_BOOTSTRAP_SERVERS"])):
-        pass
-
-
 async def test_a_file_may_come_from_stdin(environ: dict[str, str]) -> None:
     lines = "".join(f'{{"task_id": "{n}", "task_description": "a"}}\n' for n in range(1200))
     done = await called(environ, "publish", "--file", "-", "--json", stdin=lines)
