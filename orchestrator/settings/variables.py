@@ -269,6 +269,8 @@ class Variables(BaseModel):
     orchestrator_verbose: Switch = False
     port: Port = HealthOptions().port
     orchestrator_health_host: Text = HealthOptions().host
+    orchestrator_metrics_port: Port | None = None
+    orchestrator_metrics_host: Text | None = None
 
 
 SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")

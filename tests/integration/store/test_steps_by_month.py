@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import pytest
 import pytest_asyncio
 
+from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import EventApplied, StepBody
@@ -17,10 +19,12 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.store import history, migrations, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
+from tests.fixtures.roles import role
 from tests.fixtures.servers import PostgresServer
 from tests.integration.store.journaled import Journal
 from tests.integration.store.test_last_release import LastRelease, task
 
+BEGIN = "begin_steps_month()"
 DONE = Rest(status=TaskStatus.COMPLETED)
 FOLDED: tuple[StepBody, JsonObject] = (EventApplied(event_type="data"), {"current_state": "x"})
 
@@ -115,12 +119,36 @@ async def test_worker_that_may_not_create_tables_can_begin_a_month(
     database: Database, database_url: str
 ) -> None:
     await forget_this_month(database)
-    role = f"run_{uuid.uuid4().hex[:8]}"
-    await database.fetch(f"CREATE ROLE {role} LOGIN")
     await database.fetch("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    async with opened(database_url.replace("postgres@", f"{role}@")) as limited:
+    async with (
+        role(database, database_url, f"EXECUTE ON FUNCTION {BEGIN}") as url,
+        opened(url) as limited,
+    ):
         assert await retention.begin_month(limited)
-    await database.fetch(f"DROP ROLE {role}")
+
+
+async def test_who_may_only_read_neither_begins_a_month_nor_drops_one(
+    database: Database, database_url: str
+) -> None:
+    async with (
+        role(database, database_url, "SELECT ON tasks, steps") as url,
+        opened(url) as reader,
+    ):
+        with pytest.raises(NotAllowed, match="permission denied for function begin_steps"):
+            await retention.begin_month(reader)
+        with pytest.raises(NotAllowed, match="permission denied for function drop_steps"):
+            await retention.drop_partition(reader, "steps_before")
+
+
+async def test_who_could_write_steps_before_may_still_begin_a_month(unmigrated: str) -> None:
+    async with (
+        opened(unmigrated) as database,
+        role(database, unmigrated, "SELECT, INSERT ON tasks, steps") as url,
+    ):
+        await asyncio.to_thread(migrations.upgrade, unmigrated)
+        await forget_this_month(database)
+        async with opened(url) as worker:
+            assert await retention.begin_month(worker)
 
 
 async def test_last_release_goes_on_after_the_move_on_the_same_connections(
@@ -144,16 +172,14 @@ async def test_last_release_goes_on_after_the_move_on_the_same_connections(
 async def test_who_could_read_the_journal_before_the_move_can_after_it(
     unmigrated: str,
 ) -> None:
-    role = f"read_{uuid.uuid4().hex[:8]}"
-    async with opened(unmigrated) as database:
-        await database.fetch(f"CREATE ROLE {role} LOGIN")
-        await database.fetch(f"GRANT SELECT ON tasks, steps, task_steps TO {role}")
+    async with (
+        opened(unmigrated) as database,
+        role(database, unmigrated, "SELECT ON tasks, steps, task_steps") as url,
+    ):
         await asyncio.to_thread(migrations.upgrade, unmigrated)
-        async with opened(unmigrated.replace("postgres@", f"{role}@")) as reader:
+        async with opened(url) as reader:
             await reader.fetch("SELECT FROM task_steps")
             await reader.fetch("SELECT FROM steps")
-        await database.fetch(f"DROP OWNED BY {role}")
-        await database.fetch(f"DROP ROLE {role}")
 
 
 async def test_partition_that_a_task_needs_is_not_dropped(database: Database) -> None:
