@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pytest
 import pytest_asyncio
@@ -19,6 +19,7 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.store import history, migrations, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
+from tests.fixtures.dates import MOMENTS, as_of, this_month
 from tests.fixtures.roles import role
 from tests.fixtures.servers import PostgresServer
 from tests.integration.store.journaled import Journal
@@ -69,14 +70,14 @@ async def partition_of(database: Database, task_id: str) -> set[str]:
 
 async def forget_this_month(database: Database) -> None:
     """As if it were still last month: the sequence of tasks, and no partition of this month."""
-    await database.fetch(f"DROP TABLE steps_{datetime.now(UTC):%Y%m}")
+    await database.fetch(f"DROP TABLE IF EXISTS {await this_month(database)}")
     await database.fetch("SELECT setval('tasks_id_seq', 7)")
 
 
 async def test_steps_of_a_task_lie_in_the_month_in_which_it_came(database: Database) -> None:
     await Journal(database).accept("t")
 
-    assert await partition_of(database, "t") == {f"steps_{datetime.now(UTC):%Y%m}"}
+    assert await partition_of(database, "t") == {await this_month(database)}
 
 
 async def test_month_that_nobody_began_refuses_nothing(database: Database) -> None:
@@ -87,20 +88,23 @@ async def test_month_that_nobody_began_refuses_nothing(database: Database) -> No
     assert await partition_of(database, "t") == {"steps_before"}
 
 
-async def test_month_begins_once_and_holds_the_tasks_from_then_on(database: Database) -> None:
-    month = f"steps_{datetime.now(UTC):%Y%m}"
-    await forget_this_month(database)
-    tasks = Journal(database)
-    early = await tasks.accept("early")
-    assert early is not None
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=list(MOMENTS))
+async def test_month_begins_once_and_holds_the_tasks_from_then_on(
+    database_url: str, moment: datetime
+) -> None:
+    async with opened(await as_of(database_url, moment)) as database:
+        await forget_this_month(database)
+        tasks = Journal(database)
+        early = await tasks.accept("early")
+        assert early is not None
 
-    begun = await asyncio.gather(*(retention.begin_month(database) for _ in range(5)))
+        begun = await asyncio.gather(*(retention.begin_month(database) for _ in range(5)))
 
-    await tasks.accept("late")
-    await tasks.write(early, FOLDED, rest=DONE)
-    assert begun.count(True) == 1
-    assert await partition_of(database, "late") == {month}
-    assert await partition_of(database, "early") == {"steps_before"}
+        await tasks.accept("late")
+        await tasks.write(early, FOLDED, rest=DONE)
+        assert begun.count(True) == 1
+        assert await partition_of(database, "late") == {f"steps_{moment:%Y%m}"}
+        assert await partition_of(database, "early") == {"steps_before"}
 
 
 async def test_one_worker_keeps_house(database: Database) -> None:
@@ -110,7 +114,7 @@ async def test_one_worker_keeps_house(database: Database) -> None:
     second = Housekeeping(database, EngineOptions(worker_name="b"), worker=lambda: b)
 
     assert [await first.run_once(), await second.run_once()] == [True, False]
-    assert await partitions(database) == ["steps_before", f"steps_{datetime.now(UTC):%Y%m}"]
+    assert await partitions(database) == ["steps_before", await this_month(database)]
     await workers.leave(database, a)
     assert await second.run_once()
 
@@ -165,7 +169,7 @@ async def test_last_release_goes_on_after_the_move_on_the_same_connections(
         await old.journal(mine["id"], mine["epoch"], seq=3, status="completed")
         await old.ingest(task("late"), room=1)
         assert await partition_of(database, "early") == {"steps_before"}
-        assert await partition_of(database, "late") == {f"steps_{datetime.now(UTC):%Y%m}"}
+        assert await partition_of(database, "late") == {await this_month(database)}
         assert [s.seq for s in await history.steps_of(database, TaskId("early"))] == [1, 2, 3]
 
 
@@ -188,6 +192,6 @@ async def test_partition_that_a_task_needs_is_not_dropped(database: Database) ->
     await retention.begin_month(database)
 
     assert not await retention.drop_partition(database, "steps_before")
-    assert not await retention.drop_partition(database, f"steps_{datetime.now(UTC):%Y%m}")
+    assert not await retention.drop_partition(database, await this_month(database))
     await database.fetch("DELETE FROM tasks")
     assert await retention.drop_partition(database, "steps_before")
