@@ -24,6 +24,7 @@ from orchestrator.domain.errors import InvalidSettings, OrchestratorError, Schem
 from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
+from orchestrator.store.pooler import check_sessions
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
@@ -135,6 +136,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
+        await check_sessions(options)
         await database.open()
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "DATABASE_URL says where it is")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store.database import store_errors
+from orchestrator.store.errors import store_errors
 from orchestrator.store.revision import current, head, is_known, scripts
 from orchestrator.telemetry.logs import get_logger
 

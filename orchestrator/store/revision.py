@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from orchestrator.domain.errors import SchemaBehind, SchemaMismatch
-from orchestrator.store.database import store_errors
+from orchestrator.store.errors import store_errors
 from orchestrator.telemetry.logs import get_logger
 
 LOOK_SECONDS = 12.0
