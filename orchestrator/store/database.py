@@ -155,7 +155,9 @@ class Database:
         with login_errors():
             return await asyncpg.create_pool(
                 options.url,
-                min_size=1,
+                # No floor: asyncpg would restore it beside us, and connect while nobody asks.
+                min_size=0,
+                init_size=1,
                 max_size=options.pool_size,
                 timeout=options.connect_timeout_seconds,
                 command_timeout=options.patience_seconds,
