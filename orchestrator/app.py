@@ -136,14 +136,8 @@ class App:
         return None if self.worker.lease.is_held() else "no heartbeat for too long"
 
     def session_problem(self) -> str | None:
-        """Why this process is of no use although PostgreSQL answers it; None where it is.
-
-        The heartbeat's sessions are looked at: it writes, and nothing else goes over them.
-        """
-        seconds = self._database.reserve.useless_seconds
-        if seconds < USELESS_SECONDS:
-            return None
-        return f"PostgreSQL has refused every new session of this worker for {seconds:.0f} s"
+        """Why this process is of no use although PostgreSQL answers it; None where it is of use."""
+        return session_problem(self._database)
 
     def intake_problem(self) -> str | None:
         """Why no messages are read right now; None when they are."""
@@ -155,6 +149,17 @@ class App:
     @property
     def _grace(self) -> timedelta:
         return self._options.engine.grace
+
+
+def session_problem(database: Database) -> str | None:
+    """Why a new process may do better with PostgreSQL; None where nothing says so.
+
+    The heartbeat's sessions are looked at: it writes, and nothing else goes over them.
+    """
+    seconds = database.reserve.useless_seconds
+    if seconds < USELESS_SECONDS:
+        return None
+    return f"PostgreSQL has refused every new session of this worker for {seconds:.0f} s"
 
 
 async def _migrate(url: str) -> None:

@@ -24,6 +24,7 @@ from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable, StoreU
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store import outbox, workers
 from orchestrator.store.database import Database
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 from orchestrator.telemetry.outage import Outage
@@ -67,7 +68,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._kafka = Outage("Kafka", during="publishing")
-        self._postgres = Outage("PostgreSQL", during="publishing")
+        self._postgres = Outage("PostgreSQL", during="publishing", max_delay_seconds=RETRY_SECONDS)
         self._turns_end: asyncio.Timeout | None = None
         self._leads_until = 0.0
         self._empty_looks = 0
