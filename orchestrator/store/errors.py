@@ -60,7 +60,7 @@ went), 42501 and 28 (its role), XX (its caches).
 """
 
 RETRY_SECONDS = 0.5
-"""At most, between two tries of who waits: within a second after PostgreSQL is back work goes on."""
+"""At most, between two tries of who waits: a second after PostgreSQL is back work goes on."""
 
 REJECTED = ("22", "23", "54")
 """SQLSTATE classes of a value that will never be taken: bad data, a constraint, a limit."""
