@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 from asyncpg import PostgresSyntaxError
 
+from orchestrator.app import session_problem
 from orchestrator.domain.errors import (
     NotAllowed,
     SchemaMismatch,
@@ -14,6 +15,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
 from orchestrator.store.errors import SessionUseless
+from tests.integration.api.test_health import serving
 
 WRITE = "INSERT INTO leases (name) VALUES ('test') ON CONFLICT DO NOTHING"
 PID = "SELECT pg_backend_pid()"
@@ -145,6 +147,29 @@ async def test_a_terminated_session_is_replaced(one: Database) -> None:
     with pytest.raises(StoreUnavailable):
         await one.fetch("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await pid(one) != before
+
+
+async def test_livez_fails_after_a_minute_in_which_new_sessions_did_not_help(
+    database_url: str, alter: Alter
+) -> None:
+    now = [0.0]
+    late = Database(DatabaseOptions(url=database_url, pool_size=1), seconds=lambda: now[0])
+
+    async def worker() -> str | None:
+        return session_problem(late)
+
+    await alter(READ_ONLY)
+    await late.open()
+    async with serving(live={"worker": worker}, ready={}) as get:
+        with pytest.raises(SessionUseless):
+            await late.fetch(WRITE)
+        now[0] = 59.0
+        assert (await get("/livez"))[0] == 200
+        now[0] = 61.0
+        status, body = await get("/livez")
+    assert status == 503
+    assert b"PostgreSQL has refused every new session of this worker for 61 s" in body
+    await late.close()
 
 
 async def test_how_long_new_sessions_have_not_helped_is_known(
