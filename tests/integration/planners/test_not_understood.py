@@ -57,6 +57,7 @@ NO_MODEL = {"error": {"message": "model 'x' does not exist", "code": 404}}
 TOO_LONG = {"error": {"message": "maximum context length is 10 tokens", "code": 400}}
 FOR_GOOD: dict[str, tuple[int, object, str]] = {
     "a refused key": (200, INVALID_KEY, "refused the API key"),
+    "a refused key in words": (200, {"error": "Incorrect API key: sk-very"}, "refused the API key"),
     "no such model": (200, NO_MODEL, "there is no such model"),
     "too long": (200, TOO_LONG, "longer than the model's context"),
     "too long with a status of failure": (500, TOO_LONG, "longer than the model's context"),
@@ -73,6 +74,7 @@ async def test_what_the_endpoint_refuses_in_words_is_permanent(what: str) -> Non
         error = await failure_at(stub.url)
     assert (error.retryable, error.fault) == (False, None)
     assert said in str(error)
+    assert "sk-very" not in str(error)
 
 
 async def test_of_a_body_that_nobody_understands_200_characters_are_told() -> None:
