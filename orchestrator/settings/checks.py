@@ -25,7 +25,7 @@ NEEDS: tuple[Need, ...] = ("database", "kafka", "model")
 ADDRESSED_BY: Mapping[Need, tuple[str, ...]] = {
     "database": ("DATABASE_URL",),
     "kafka": ("KAFKA_", "ORCHESTRATOR_TOPIC_"),
-    "model": ("LLM_MODEL", "OPENAI_"),
+    "model": ("LLM_MODEL", "OPENAI_", "ORCHESTRATOR_MODEL_DIALECT"),
 }
 """How the names begin without which a part can't even be looked at; others have defaults."""
 
@@ -105,6 +105,8 @@ def contradictions(
             f"{expected('OPENAI_API_KEY')} (or set "
             "OPENAI_BASE_URL, for an endpoint that asks for none)",
         )
+    if variables.model_dialect >= {"responses", "chat-completions"}:
+        yield "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
     folder = variables.orchestrator_agents_dir
     if "model" in needs and folder is not None and not Path(folder).is_dir():
         yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"

@@ -5,9 +5,8 @@ Nothing in here tries again: a failure is `ModelFailed`, and the engine decides 
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -19,27 +18,41 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableBinding
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models.base import BaseChatOpenAI
+from langchain_openai.chat_models.base import (
+    BaseChatOpenAI,
+    _construct_lc_result_from_responses_api,
+)
 from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.dialect import (
+    SYSTEM_ROLE,
+    Dialect,
+    arranged,
+    asked_for,
+    bound_names,
+    spoken,
+)
 from orchestrator.planners.agentic.failures import (
     MODEL_ERRORS,
     is_refused_request,
     is_unanswered,
     model_failed,
 )
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.options import DIALECT, ModelOptions
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 Bound = Callable[..., Awaitable[AIMessage]]
 """A chat model together with its tools: a conversation in, and for one request more; the answer
 out."""
 
-# Reasoning models of this family refuse the parameter.
-_SINGLE_CALL_MODELS = re.compile(r"^o\d")
+_REFUSALS = frozenset({400, 404, 422, 500})
+"""Statuses under which servers name what they don't take; a chat template's word comes with 500."""
 
 
 class LeanChatOpenAI(ChatOpenAI):
@@ -52,7 +65,8 @@ class LeanChatOpenAI(ChatOpenAI):
     def _get_request_payload(
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        payload = super()._get_request_payload(input_, stop=stop, **kwargs)
+        dialect: Dialect = kwargs.pop("dialect", frozenset())
+        payload = spoken(super()._get_request_payload(input_, stop=stop, **kwargs), dialect)
         if "messages" not in payload:  # the Responses API
             return payload
         bulk = {name: payload.pop(name) for name in ("messages", "tools") if name in payload}
@@ -78,9 +92,18 @@ class LeanChatOpenAI(ChatOpenAI):
     ) -> ChatResult:
         """Reads the answer here: the base class hands each to a thread, a tenth of a turn's CPU."""
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
-        if "messages" not in payload or "response_format" in payload:
+        if "input" in payload:
+            return self._read_response(await self.root_async_client.responses.create(**payload))
+        if "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
         return self._create_chat_result(await self.async_client.create(**payload))
+
+    def _read_response(self, response: Any) -> ChatResult:
+        """An answer of /responses."""
+        for item in response.output:
+            if item.type == "function_call":
+                _mend_arguments(item)
+        return _construct_lc_result_from_responses_api(response, output_version=self.output_version)
 
     def _create_chat_result(
         self,
@@ -89,25 +112,36 @@ class LeanChatOpenAI(ChatOpenAI):
     ) -> ChatResult:
         for choice in getattr(response, "choices", None) or ():
             for call in getattr(choice.message, "tool_calls", None) or ():
-                _mark_broken(call)
+                _mend_arguments(getattr(call, "function", None))
         return super()._create_chat_result(response, generation_info)
 
 
-def _mark_broken(call: Any) -> None:
-    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended."""
-    function: Any = getattr(call, "function", None)
-    arguments = getattr(function, "arguments", None)
-    if not isinstance(arguments, str) or not arguments.strip():
-        return
-    if arguments.lstrip()[0] != "{" and _is_json(arguments):
-        function.arguments = f"not an object: {arguments}"
+def _mend_arguments(call: Any) -> None:
+    """Makes the arguments of a call the text of an object, as LangChain expects them.
+
+    Some servers give the object itself, its text as a JSON text, or nothing where a tool needs no
+    arguments. Any other JSON would raise; as broken JSON it goes back to the model.
+    """
+    given = getattr(call, "arguments", "{}")
+    value = _json_in(given)
+    if given is None or (isinstance(given, str) and given.strip() in ("", "null")):
+        call.arguments = "{}"
+    elif isinstance(value, str) and isinstance(_json_in(value), dict):
+        call.arguments = value
+    elif isinstance(given, dict):
+        call.arguments = json.dumps(given)
+    elif value is not None and not isinstance(value, dict):
+        call.arguments = f"not an object: {given}"
 
 
-def _is_json(text: str) -> bool:
+def _json_in(text: Any) -> Any:
+    """What a JSON text says, None for a text that is none; any other value as it is."""
+    if not isinstance(text, str):
+        return text
     try:
-        return json.loads(text) is not None
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return False
+        return None
 
 
 def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:
@@ -149,15 +183,21 @@ def _openai_model(options: ModelOptions, *, client: httpx.AsyncClient) -> ChatOp
         )
     given = {"temperature": options.temperature, "max_tokens": options.max_output_tokens}
     try:
-        return LeanChatOpenAI(
+        model = LeanChatOpenAI(
             model=options.name,
             api_key=key or "none",
-            base_url=options.base_url or "https://api.openai.com/v1",
+            base_url=options.endpoint or "https://api.openai.com/v1",
+            default_query=options.query,
+            default_headers=options.headers,
+            use_responses_api=options.uses_responses,
             timeout=options.timeout_seconds,
             max_retries=0,
             http_async_client=client,
             **{name: value for name, value in given.items() if value is not None},
         )
+        # For some names the client chooses one of its own, or leaves ours out without a word.
+        model.temperature = options.temperature
+        return model  # noqa: TRY300
     except (ValueError, TypeError) as error:
         raise InvalidSettings(_refused(options, error)) from error
 
@@ -168,20 +208,96 @@ def _refused(options: ModelOptions, error: Exception) -> str:
     return text.replace(options.api_key, "[secret]") if options.api_key else text
 
 
-def bind(model: BaseChatModel, tools: Sequence[JsonObject], *, options: ModelOptions) -> Bound:
+class Endpoint:
+    """In which dialect one endpoint is spoken to: what the settings say, and what was learned."""
+
+    def __init__(self, options: ModelOptions) -> None:
+        own = frozenset() if options.is_openais_own else frozenset({SYSTEM_ROLE})
+        self.dialect: Dialect = options.dialect | own
+        self._options = options
+
+    def sent(self, fields: dict[str, Any], dialect: Dialect) -> set[str]:
+        """Which optional fields a request with `fields` has."""
+        options = self._options
+        sent = {"tool_choice", "parallel_tool_calls"} & fields.keys()
+        if options.temperature is not None:
+            sent.add("temperature")
+        if options.max_output_tokens is not None or "max_tokens" in fields:
+            sent.update(bound_names(dialect))
+        return sent
+
+    def remember(self, dialect: Dialect) -> None:
+        """Every later request is made so: with this dialect one was answered."""
+        for switch in sorted(dialect - self.dialect):
+            log.warning(
+                "the model's endpoint refuses what requests contain; from now on they differ",
+                endpoint=self._options.endpoint or self._options.provider,
+                difference=DIALECT[switch],
+                setting=f"ORCHESTRATOR_MODEL_DIALECT={switch}",
+            )
+        self.dialect |= dialect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Speaker:
+    """A model with its tools, asked in the dialect of its endpoint."""
+
+    send: Callable[..., Awaitable[AIMessage]]
+    fields: dict[str, Any]
+    endpoint: Endpoint
+    is_openais: bool
+    """It makes the request's body itself, and there knows what becomes of the dialect."""
+
+    async def __call__(self, messages: list[BaseMessage], **more: Any) -> AIMessage:
+        """An answer. A refusal that another dialect mends is no failure: it costs no attempt."""
+        fields = {**self.fields, **more}
+        dialect = self.endpoint.dialect
+        while True:
+            request = {**fields, "dialect": dialect} if self.is_openais else spoken(fields, dialect)
+            try:
+                answer = await self.send(arranged(messages, dialect), **request)
+            except MODEL_ERRORS as error:
+                sent = self.endpoint.sent(fields, dialect)
+                switch = asked_for(_refusal(error), sent=sent, dialect=dialect)
+                if switch is None:
+                    raise
+                dialect |= {switch}
+            else:
+                self.endpoint.remember(dialect)
+                return answer
+
+
+def _refusal(error: BaseException | None) -> str:
+    """What an endpoint says that refused a request; empty where it refused none."""
+    while error is not None:
+        response: Any = getattr(error, "response", None)
+        if getattr(response, "status_code", None) in _REFUSALS:
+            return str(response.text)
+        error = error.__cause__
+    return ""
+
+
+def bind(
+    model: BaseChatModel,
+    tools: Sequence[JsonObject],
+    *,
+    options: ModelOptions,
+    endpoint: Endpoint | None = None,
+) -> Bound:
     """The model, made to answer with one or more of `tools`."""
-    parallel: dict[str, Any] = {}
-    if isinstance(model, BaseChatOpenAI) and not _SINGLE_CALL_MODELS.match(options.name):
-        parallel = {"parallel_tool_calls": True}
+    parallel = {"parallel_tool_calls": True} if isinstance(model, BaseChatOpenAI) else {}
     bound = model.bind_tools(list(tools), tool_choice="any", **parallel)
+    assert isinstance(bound, RunnableBinding)
+    send: Callable[..., Awaitable[AIMessage]] = bound.bound.ainvoke
     # The only callbacks that a turn can have here are LangSmith's, which the environment asks for.
-    if (
-        isinstance(model, LeanChatOpenAI)
-        and isinstance(bound, RunnableBinding)
-        and not tracing_is_enabled()
-    ):
-        return partial(model.answer, **bound.kwargs)
-    return bound.ainvoke
+    if isinstance(model, LeanChatOpenAI) and not tracing_is_enabled():
+        send = model.answer
+    return _Speaker(
+        send=send,
+        fields=dict(bound.kwargs),
+        endpoint=endpoint or Endpoint(options),
+        is_openais=isinstance(model, LeanChatOpenAI),
+    )
 
 
 def can_bound(model: BaseChatModel) -> bool:

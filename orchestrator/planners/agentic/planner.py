@@ -19,7 +19,7 @@ from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage, was_cut
-from orchestrator.planners.agentic.model import Bound, ask, bind, can_bound
+from orchestrator.planners.agentic.model import Bound, Endpoint, ask, bind, can_bound
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
 from orchestrator.planners.agentic.reserve import Reserved, reserve
@@ -57,6 +57,7 @@ class AgenticPlanner:
         self._model = model
         self._catalogue = catalogue
         self._model_options = model_options
+        self._endpoint = Endpoint(model_options)
         self._can_bound = can_bound(model)
         self._options = options or AgenticOptions()
         self._on_turn = on_turn
@@ -139,7 +140,12 @@ class AgenticPlanner:
         if known is not None and known.agents == agents:
             return known
         toolbox = build_toolbox(agents, max_agent_tools=self._options.max_agent_tools)
-        bound = bind(self._model, toolbox.definitions, options=self._model_options)
+        bound = bind(
+            self._model,
+            toolbox.definitions,
+            options=self._model_options,
+            endpoint=self._endpoint,
+        )
         if known is None and len(self._equipped) >= MAX_TENANTS:
             self._equipped.pop(next(iter(self._equipped)))
         self._equipped[tenant] = _Equipped(agents=agents, toolbox=toolbox, bound=bound)
