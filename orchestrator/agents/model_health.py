@@ -72,4 +72,6 @@ def _judged(answer: httpx.Response, *, base_url: str, name: str) -> ModelHealth:
 
 
 def _doubtful(base_url: str, what: str) -> ModelHealth:
-    return ModelHealth(doubt=f"{base_url}/models {what}: does OPENAI_BASE_URL end in /v1?")
+    # One of Azure's deployments is a model: it has no list of them.
+    hint = "" if "/deployments/" in base_url else ": does OPENAI_BASE_URL end in /v1?"
+    return ModelHealth(doubt=f"{base_url}/models {what}{hint}")

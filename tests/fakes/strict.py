@@ -115,17 +115,17 @@ def deepseek_thinking(request: Request) -> Refusal | None:
     return None
 
 
+_UNKNOWN = "Invalid JSON payload received. Unknown name"
+
+
 def gemini(request: Request) -> Refusal | None:
     """Gemini's endpoint for OpenAI's clients: its body is a list."""
     text = ""
     if "parallel_tool_calls" in request.body:
-        text = 'Invalid JSON payload received. Unknown name "parallel_tool_calls": Cannot find field.'
+        text = f'{_UNKNOWN} "parallel_tool_calls": Cannot find field.'
     elif "additionalProperties" in json.dumps(request.body["tools"]):
         place = "'tools[0].function_declarations[1].parameters'"
-        text = (
-            f'Invalid JSON payload received. Unknown name "additionalProperties" at {place}: '
-            "Cannot find field."
-        )
+        text = f'{_UNKNOWN} "additionalProperties" at {place}: Cannot find field.'
     if not text:
         return None
     kind = "type.googleapis.com/google.rpc.BadRequest"

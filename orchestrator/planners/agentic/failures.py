@@ -86,7 +86,7 @@ _EXPLAINED: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
     """The product's error for `error`; its text names the model and never holds the API key."""
-    text = f"model {options.model!r}: {_explanation(error, options)}"
+    text = f"model {options.model!r}: {_explanation(error, options)}{_asked_path(error)}"
     wish = _wish(error)
     return ModelFailed(
         text,
@@ -178,6 +178,14 @@ def _responses(error: BaseException | None) -> Iterator[Any]:
         if response is not None:
             yield response
         error = error.__cause__
+
+
+def _asked_path(error: Exception) -> str:
+    """Which path is not there; without the query, which may hold a key."""
+    for response in _responses(error):
+        if response.status_code in (404, 405):
+            return f"; asked was {response.request.method} {response.request.url.path}"
+    return ""
 
 
 def _status(error: Exception) -> int | None:

@@ -22,10 +22,15 @@ from orchestrator.planners.agentic.answer import read_answer, read_model, read_u
 from orchestrator.planners.agentic.model import Bound, Endpoint, ask, bind, can_bound
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
-from orchestrator.planners.agentic.reserve import Reserved, reserve
+from orchestrator.planners.agentic.reserve import TEXT_OUTPUT_TOKENS, Reserved, reserve
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
-from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_cut
+from orchestrator.planners.agentic.turns import (
+    is_after_text,
+    limit_repairs,
+    read_turn,
+    told_cut,
+)
 from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
 
@@ -103,12 +108,17 @@ class AgenticPlanner:
     def _reserve(
         self, snapshot: Snapshot, messages: list[BaseMessage], toolbox: Toolbox
     ) -> Reserved:
-        return reserve(
+        reserved = reserve(
             snapshot,
             prompt_bytes=toolbox.size + sum(map(_size, messages)),
             options=self._model_options,
             can_bound=self._can_bound,
         )
+        if not (self._can_bound and is_after_text(snapshot.current_run)):
+            return reserved
+        bounds = (reserved.max_output_tokens, self._model_options.max_output_tokens)
+        most = min(bound for bound in (TEXT_OUTPUT_TOKENS, *bounds) if bound is not None)
+        return replace(reserved, max_output_tokens=most)
 
     def _count(self, turn: Turn) -> None:
         options, usage = self._model_options, turn.usage

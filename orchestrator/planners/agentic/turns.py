@@ -29,6 +29,10 @@ from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, lis
 
 _MAX_QUOTE = 300
 _CUT = "the answer was cut at the bound of its output tokens"
+_IGNORES_TOOLS = (
+    ". No answer called a tool: the endpoint may ignore tools, as llama.cpp's server and others do "
+    "where the model's chat template has none; choose a model that can call tools"
+)
 
 
 def read_turn(
@@ -60,7 +64,8 @@ def limit_repairs(
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
     why = f" ({_CUT})" if is_cut else ""
-    reason = f"the model gave no usable decision: {_problem(turn)}{why}"
+    hint = _IGNORES_TOOLS if all(map(_is_text, (*_answers(steps), turn.message))) else ""
+    reason = f"the model gave no usable decision: {_problem(turn)}{why}{hint}"
     return replace(turn, decision=Fail(reason=reason))
 
 
@@ -84,6 +89,19 @@ def repairs_in_a_row(steps: Sequence[Step]) -> int:
                 break
             count += 1
     return count
+
+
+def is_after_text(steps: Sequence[Step]) -> bool:
+    """Whether the last decision was plain text."""
+    return any(_is_text(message) for message in _answers(steps)[-1:])
+
+
+def _answers(steps: Sequence[Step]) -> list[ModelMessage | None]:
+    return [step.body.message for step in steps if isinstance(step.body, Decided)]
+
+
+def _is_text(message: ModelMessage | None) -> bool:
+    return message is not None and bool(message.text.strip()) and not message.tool_calls
 
 
 def _problem(turn: Turn) -> str:

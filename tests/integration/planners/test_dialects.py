@@ -147,7 +147,7 @@ async def test_a_refusal_that_nothing_mends_changes_nothing_for_later_requests()
     async with running_llm() as llm, planning(llm) as planner:
         llm.refuses = lambda _: (400, {"error": {"message": "tool_choice: the moon is full"}})
         with pytest.raises(ModelFailed, match="the moon is full"):
-            await planner.plan(the_task())
+            await planner.plan(the_task(tokens=None))
         assert len(llm.refused) == 2
         llm.refuses = lambda _: None
         await done(planner)
