@@ -54,7 +54,7 @@ class ModelOptions:
 
     model: str = "openai:gpt-4.1-mini"
     """`provider:name`, as `init_chat_model` reads it."""
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     """Of an OpenAI-compatible endpoint, query included; None for the provider's own."""
     dialect: frozenset[str] = frozenset()
     """Of `DIALECT`: how requests differ from the first one on."""
