@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.planners.agentic.model import REFUSED_PART
 from tests.fakes import strict
 from tests.fakes.llm import Refusal, Request
 from tests.fixtures.service import Service
 
 PORTAL = "/openai/deployments/planner/chat/completions?api-version=2024-10-21"
-LEARNED = "the model's endpoint refuses what requests contain; from now on they differ"
 
 ENDPOINTS: dict[str, tuple[Callable[[Request], Refusal | None], str, dict[str, str], int]] = {
     "Mistral": (strict.mistral, "/v1", {"ORCHESTRATOR_MODEL_MAX_OUTPUT_TOKENS": "2000"}, 3),
@@ -46,4 +46,4 @@ async def test_an_endpoint_that_refuses_something_by_name_costs_its_tasks_nothin
         )
         await service.observer.reached(task_id, "completed")
         assert "attempt_failed" not in await service.observer.kinds(task_id)
-    assert len(service.llm.refused) == len(worker.says(LEARNED)) == refusals
+    assert len(service.llm.refused) == len(worker.says(REFUSED_PART)) == refusals

@@ -49,6 +49,15 @@ def azure_deployment(request: Request) -> Refusal | None:
     return None
 
 
+def azure_v1(request: Request) -> Refusal | None:
+    """Azure OpenAI's newer address, which takes what OpenAI's takes."""
+    if request.path != "/openai/v1/chat/completions":
+        return 404, {"error": {"code": "404", "message": "Resource not found"}}
+    if request.headers.get("authorization") != "Bearer sk-of-a-test":
+        return 401, {"error": {"code": "401", "message": "Access denied"}}
+    return None
+
+
 def _vllm(message: str) -> Refusal:
     error = {"object": "error", "type": "BadRequestError", "param": None, "code": 400}
     return 400, {**error, "message": message}

@@ -51,6 +51,7 @@ Bound = Callable[..., Awaitable[AIMessage]]
 """A chat model together with its tools: a conversation in, and for one request more; the answer
 out."""
 
+REFUSED_PART = "the model endpoint refused a part of a request; later requests are changed"
 _REFUSALS = frozenset({400, 404, 422, 500})
 """Statuses under which servers name what they don't take; a chat template's word comes with 500."""
 
@@ -228,14 +229,15 @@ class Endpoint:
 
     def remember(self, dialect: Dialect) -> None:
         """Every later request is made so: with this dialect one was answered."""
-        for switch in sorted(dialect - self.dialect):
+        new, self.dialect = dialect - self.dialect, self.dialect | dialect
+        for switch in sorted(new):
             log.warning(
-                "the model's endpoint refuses what requests contain; from now on they differ",
+                REFUSED_PART,
                 endpoint=self._options.endpoint or self._options.provider,
-                difference=DIALECT[switch],
-                setting=f"ORCHESTRATOR_MODEL_DIALECT={switch}",
+                switch=switch,
+                change=DIALECT[switch],
+                setting=f"ORCHESTRATOR_MODEL_DIALECT={','.join(sorted(self.dialect & {*DIALECT}))}",
             )
-        self.dialect |= dialect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

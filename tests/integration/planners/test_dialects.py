@@ -3,6 +3,7 @@
 `tests/fakes/strict.py` has what each of them refuses, and in which words.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from orchestrator.agents.http import model_http_client
 from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.decision import Complete, Delegate, Fail
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
@@ -30,7 +32,7 @@ from tests.unit.planners.journal import (
 )
 
 KEY = "sk-of-a-test"
-OUTPUTS = {"crm": {"customer_id": "C-1"}, "accounts": {"account_number": "A-1"}}
+OUTPUTS: dict[str, JsonObject] = {"crm": {"customer_id": "C-1"}, "accounts": {"account_number": "A-1"}}
 Rule = Callable[[Request], Refusal | None]
 
 
@@ -60,7 +62,8 @@ def the_task(*, tokens: int | None = 100_000) -> Snapshot:
 
 async def done(planner: AgenticPlanner, snapshot: Snapshot | None = None) -> list[str]:
     """The agents that were called, in their order, until the task was complete."""
-    snapshot, called = snapshot or the_task(), []
+    snapshot = snapshot or the_task()
+    called: list[str] = []
     for _ in range(6):
         turn = await planner.plan(snapshot)
         if isinstance(turn.decision, Complete):
@@ -84,6 +87,7 @@ LEARNED: dict[str, tuple[Rule, dict[str, Any], set[str]]] = {
         {"path": "/openai/deployments/planner/chat/completions?api-version=2024-10-21"},
         {"no-parallel-tool-calls"},
     ),
+    "Azure, v1": (strict.azure_v1, {"path": "/openai/v1/"}, set()),
     "vLLM, a template with turns": (
         strict.vllm_alternating,
         {},
@@ -119,8 +123,18 @@ async def test_what_an_endpoint_refuses_is_learned_once_and_costs_no_turn(
         assert len(llm.refused) == len(switches)
         assert await done(planner) == ["crm", "accounts"]
     assert len(llm.refused) == len(switches)
-    assert {line["setting"].partition("=")[2] for line in told} == switches
-    assert len(told) == len(switches)
+    assert sorted(line["switch"] for line in told) == sorted(switches)
+    last = f"ORCHESTRATOR_MODEL_DIALECT={','.join(sorted(switches))}"
+    assert [line["setting"] for line in told][-1:] == [last] * bool(switches)
+
+
+async def test_what_many_turns_learn_at_once_is_told_once() -> None:
+    async with running_llm() as llm, planning(llm) as planner:
+        llm.refuses = strict.mistral
+        with capture_logs() as told:
+            called = await asyncio.gather(*(done(planner) for _ in range(20)))
+    assert called == [["crm", "accounts"]] * 20
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize(("rule", "options", "switches"), LEARNED.values(), ids=LEARNED)

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import model_http_client
 from orchestrator.domain.errors import InvalidSettings
@@ -94,3 +95,18 @@ def test_the_dialect_wins_over_the_address() -> None:
 def test_a_dialect_of_nobody_is_refused(dialect: set[str]) -> None:
     with pytest.raises(InvalidSettings, match="expected some of merge-messages, "):
         ModelOptions(dialect=frozenset(dialect))
+
+
+NAMES = {"openai:gpt-5-codex": True, "openai:gpt-5-pro": True, "openai:gpt-4.1-mini": False}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_at_openai_itself_a_models_name_decides_the_path_unless_it_is_said(name: str) -> None:
+    async with model_http_client(timeout_seconds=1) as client:
+        for url in (None, "https://api.openai.com/v1"):
+            options = ModelOptions(model=name, api_key="k", base_url=url)
+            assert isinstance(model := build_model(options, client=client), ChatOpenAI)
+            assert bool(model.use_responses_api) is NAMES[name]
+            said = replace(options, dialect=frozenset({"chat-completions"}))
+            assert isinstance(model := build_model(said, client=client), ChatOpenAI)
+            assert model.use_responses_api is False
