@@ -159,7 +159,12 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
         logs=LogOptions(
             level=v.log_level, format=v.orchestrator_log_format, verbose=v.orchestrator_verbose
         ),
-        health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
+        health=HealthOptions(
+            host=v.orchestrator_health_host,
+            port=v.port,
+            metrics_host=v.orchestrator_metrics_host,
+            metrics_port=v.orchestrator_metrics_port,
+        ),
         migrates=v.orchestrator_migrate,
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
         environ={name: trimmed(value) for name, value in environ.items()},

@@ -279,6 +279,8 @@ class Variables(BaseModel):
     orchestrator_verbose: Switch = False
     port: Port = HealthOptions().port
     orchestrator_health_host: Text = HealthOptions().host
+    orchestrator_metrics_port: Port | None = None
+    orchestrator_metrics_host: Text | None = None
 
     @property
     def model_dialect(self) -> frozenset[str]:

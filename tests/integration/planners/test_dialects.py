@@ -32,7 +32,10 @@ from tests.unit.planners.journal import (
 )
 
 KEY = "sk-of-a-test"
-OUTPUTS: dict[str, JsonObject] = {"crm": {"customer_id": "C-1"}, "accounts": {"account_number": "A-1"}}
+OUTPUTS: dict[str, JsonObject] = {
+    "crm": {"customer_id": "C-1"},
+    "accounts": {"account_number": "A-1"},
+}
 Rule = Callable[[Request], Refusal | None]
 
 
