@@ -35,6 +35,14 @@ def openai_reasoning(request: Request) -> Refusal | None:
     return None
 
 
+def responses_only(request: Request) -> Refusal | None:
+    """OpenAI's models that have no chat completions, also behind a gateway: 404."""
+    if request.path.endswith("/responses"):
+        return None
+    text = "This model is only supported in v1/responses and not in v1/chat/completions."
+    return 404, _openai(text, param="model", code=None)[1]
+
+
 def azure_deployment(request: Request) -> Refusal | None:
     """A deployment of Azure OpenAI, of a version that does not know parallel tool calls."""
     is_there = request.path == "/openai/deployments/planner/chat/completions"

@@ -39,10 +39,11 @@ _UNKNOWN_FIELD = re.compile(
     r"not permitted|not allowed|cannot find|valid field",
     re.IGNORECASE,
 )
-# In the words of servers: of a chat template, of Mistral's API, of Ollama, of Gemini's API.
+# In the words of servers: OpenAI's, of chat templates, of Mistral's API, of Ollama, of Gemini's.
 _ASKED_FOR: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(words, re.IGNORECASE), switch)
     for words, switch in (
+        (r"only supported in v1/responses|supported in the v1/chat/completions", "responses"),
         (r"must alternate|should alternate|unexpected role .{1,20} after role", "merge-messages"),
         (r"system role (is )?not supported|only user and assistant roles", "no-system-role"),
         (r"developer instruction is not enabled", "no-system-role"),

@@ -1,6 +1,7 @@
-"""Builds the chat model and asks it: one request for one turn, within a deadline.
+"""Builds the chat model and asks it for one turn, within a deadline.
 
-Nothing in here tries again: a failure is `ModelFailed`, and the engine decides when to come back.
+A request that its endpoint refuses for its dialect is changed and sent again. Nothing else is tried
+again in here: a failure is `ModelFailed`, and the engine decides when to come back.
 """
 
 import asyncio
@@ -51,6 +52,8 @@ Bound = Callable[..., Awaitable[AIMessage]]
 """A chat model together with its tools: a conversation in, and for one request more; the answer
 out."""
 
+_RESPONSES = "_responses"
+"""A field of requests under way that says where they go."""
 REFUSED_PART = "the model endpoint refused a part of a request; later requests are changed"
 _REFUSALS = frozenset({400, 404, 422, 500})
 """Statuses under which servers name what they don't take; a chat template's word comes with 500."""
@@ -67,12 +70,16 @@ class LeanChatOpenAI(ChatOpenAI):
         self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         dialect: Dialect = kwargs.pop("dialect", frozenset())
+        kwargs[_RESPONSES] = "responses" in dialect
         payload = spoken(super()._get_request_payload(input_, stop=stop, **kwargs), dialect)
         if "messages" not in payload:  # the Responses API
             return payload
         bulk = {name: payload.pop(name) for name in ("messages", "tools") if name in payload}
         extra = payload.get("extra_body") or {}
         return {**payload, "messages": [], "extra_body": {**extra, **bulk}}
+
+    def _use_responses_api(self, payload: dict[str, Any]) -> bool:
+        return payload.pop(_RESPONSES, False) or super()._use_responses_api(payload)
 
     async def answer(self, messages: list[BaseMessage], **bound: Any) -> AIMessage:
         """What `ainvoke` answers, without its callbacks: they cost a fifth of a task's CPU."""
@@ -104,7 +111,14 @@ class LeanChatOpenAI(ChatOpenAI):
         for item in response.output:
             if item.type == "function_call":
                 _mend_arguments(item)
-        return _construct_lc_result_from_responses_api(response, output_version=self.output_version)
+        result = _construct_lc_result_from_responses_api(
+            response, output_version=self.output_version
+        )
+        if response.incomplete_details is not None:
+            reason = response.incomplete_details.reason
+            told = "length" if reason == "max_output_tokens" else reason
+            result.generations[0].message.response_metadata["finish_reason"] = told
+        return result
 
     def _create_chat_result(
         self,

@@ -85,6 +85,7 @@ LEARNED: dict[str, tuple[Rule, dict[str, Any], set[str]]] = {
         {"temperature": 0.2},
         {"no-parallel-tool-calls", "no-temperature"},
     ),
+    "OpenAI, a model without chat completions": (strict.responses_only, {}, {"responses"}),
     "Azure, a deployment": (
         strict.azure_deployment,
         {"path": "/openai/deployments/planner/chat/completions?api-version=2024-10-21"},
