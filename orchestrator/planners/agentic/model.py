@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import openai
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableBinding
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import (
@@ -27,6 +26,8 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of, read_usage
+from orchestrator.planners.agentic.completion import read_arguments, read_completion
 from orchestrator.planners.agentic.dialect import (
     SYSTEM_ROLE,
     Dialect,
@@ -36,12 +37,13 @@ from orchestrator.planners.agentic.dialect import (
     spoken,
 )
 from orchestrator.planners.agentic.failures import (
-    MODEL_ERRORS,
+    is_from_model,
     is_refused_request,
     is_unanswered,
     model_failed,
 )
 from orchestrator.planners.agentic.options import DIALECT, ModelOptions
+from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, judged
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
 from orchestrator.telemetry.logs import get_logger
@@ -98,65 +100,47 @@ class LeanChatOpenAI(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Reads the answer here: the base class hands each to a thread, a tenth of a turn's CPU."""
+        """Reads the answer here: the base class fails for what is wrong beside a good one.
+
+        It also hands each to a thread, which takes a tenth of a turn's CPU.
+        """
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         if "input" in payload:
-            return self._read_response(await self.root_async_client.responses.create(**payload))
+            raw = await self.root_async_client.responses.with_raw_response.create(**payload)
+            return _read_response(raw.http_response, raw.parse())
         if "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
-        return self._create_chat_result(await self.async_client.create(**payload))
-
-    def _read_response(self, response: Any) -> ChatResult:
-        """An answer of /responses."""
-        for item in response.output:
-            if item.type == "function_call":
-                _mend_arguments(item)
-        result = _construct_lc_result_from_responses_api(
-            response, output_version=self.output_version
-        )
-        if response.incomplete_details is not None:
-            reason = response.incomplete_details.reason
-            told = "length" if reason == "max_output_tokens" else reason
-            result.generations[0].message.response_metadata["finish_reason"] = told
-        return result
-
-    def _create_chat_result(
-        self,
-        response: dict[str, Any] | openai.BaseModel,
-        generation_info: dict[str, Any] | None = None,
-    ) -> ChatResult:
-        for choice in getattr(response, "choices", None) or ():
-            for call in getattr(choice.message, "tool_calls", None) or ():
-                _mend_arguments(getattr(call, "function", None))
-        return super()._create_chat_result(response, generation_info)
+        raw = await self.async_client.with_raw_response.create(**payload)
+        message = _read(raw.http_response)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _mend_arguments(call: Any) -> None:
-    """Makes the arguments of a call the text of an object, as LangChain expects them.
-
-    Some servers give the object itself, its text as a JSON text, or nothing where a tool needs no
-    arguments. Any other JSON would raise; as broken JSON it goes back to the model.
-    """
-    given = getattr(call, "arguments", "{}")
-    value = _json_in(given)
-    if given is None or (isinstance(given, str) and given.strip() in ("", "null")):
-        call.arguments = "{}"
-    elif isinstance(value, str) and isinstance(_json_in(value), dict):
-        call.arguments = value
-    elif isinstance(given, dict):
-        call.arguments = json.dumps(given)
-    elif value is not None and not isinstance(value, dict):
-        call.arguments = f"not an object: {given}"
-
-
-def _json_in(text: Any) -> Any:
-    """What a JSON text says, None for a text that is none; any other value as it is."""
-    if not isinstance(text, str):
-        return text
+def _read(response: httpx.Response) -> AIMessage:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+        return read_completion(response.status_code, response.content)
+    except NoCompletion as error:
+        error.response = response
+        raise
+
+
+def _read_response(response: httpx.Response, told: Any) -> ChatResult:
+    """An answer of /responses."""
+    try:
+        for item in told.output:
+            if item.type == "function_call":
+                arguments = read_arguments(item.arguments)
+                is_object = isinstance(arguments, dict)
+                item.arguments = json.dumps(arguments) if is_object else f"no object: {arguments}"
+        result = _construct_lc_result_from_responses_api(told)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        failed = NoCompletion(judged(response.status_code, response.text))
+        failed.response = response
+        raise failed from error
+    if told.incomplete_details is not None:
+        reason = told.incomplete_details.reason
+        end = "length" if reason == "max_output_tokens" else reason
+        result.generations[0].message.response_metadata["finish_reason"] = end
+    return result
 
 
 def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:
@@ -272,7 +256,7 @@ class _Speaker:
             request = {**fields, "dialect": dialect} if self.is_openais else spoken(fields, dialect)
             try:
                 answer = await self.send(arranged(messages, dialect), **request)
-            except MODEL_ERRORS as error:
+            except Exception as error:
                 sent = self.endpoint.sent(fields, dialect)
                 switch = asked_for(_refusal(error), sent=sent, dialect=dialect)
                 if switch is None:
@@ -287,8 +271,12 @@ def _refusal(error: BaseException | None) -> str:
     """What an endpoint says that refused a request; empty where it refused none."""
     while error is not None:
         response: Any = getattr(error, "response", None)
-        if getattr(response, "status_code", None) in _REFUSALS:
-            return str(response.text)
+        status = getattr(response, "status_code", None)
+        # Some gateways refuse with 200, and the status in the body.
+        if status in _REFUSALS or (
+            isinstance(error, NoCompletion) and error.refusal.status in _REFUSALS
+        ):
+            return str(getattr(response, "text", ""))
         error = error.__cause__
     return ""
 
@@ -335,13 +323,29 @@ async def ask(
     """
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await _bounded(bound, list(messages), reserved.max_output_tokens)
-    except MODEL_ERRORS as error:
+            answer = await _bounded(bound, list(messages), reserved.max_output_tokens)
+            return _whole(answer)
+    except Exception as error:
+        if not is_from_model(error, options=options):
+            raise
         failed = model_failed(error, options=options)
         if reserved.has_budget and is_unanswered(error):
             usage, cost_micros = reserved.usage, reserved.cost_micros
             raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
         raise failed from error
+
+
+def _whole(answer: AIMessage) -> AIMessage:
+    """The answer, where it is one.
+
+    Raises:
+        NoCompletion: it broke on its way, or it is what a client makes of a body that says nothing.
+    """
+    end, usage = end_of(answer), read_usage(answer)
+    parts = (answer.content, answer.tool_calls, answer.invalid_tool_calls, answer.additional_kwargs)
+    if end in BROKEN_ENDS or not (end or usage.total or any(parts)):
+        raise NoCompletion(broken_off(None, reason=end))
+    return answer
 
 
 async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) -> AIMessage:
@@ -353,7 +357,7 @@ async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) 
         return await bound(messages)
     try:
         return await bound(messages, max_tokens=most)
-    except MODEL_ERRORS as error:
+    except Exception as error:
         if not is_refused_request(error):
             raise
         return await bound(messages)

@@ -24,11 +24,11 @@ from orchestrator.domain.decision import (
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject, JsonValue
 from orchestrator.domain.step import Decided, Step
+from orchestrator.planners.agentic.answer import CUT
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
 
 _MAX_QUOTE = 300
-_CUT = "the answer was cut at the bound of its output tokens"
 _IGNORES_TOOLS = (
     ". No answer called a tool: the endpoint may ignore tools, as llama.cpp's server and others do "
     "where the model's chat template has none; choose a model that can call tools"
@@ -54,25 +54,28 @@ def read_turn(
 
 
 def limit_repairs(
-    turn: Turn, *, steps: Sequence[Step], options: AgenticOptions, is_cut: bool = False
+    turn: Turn, *, steps: Sequence[Step], options: AgenticOptions, why: str = ""
 ) -> Turn:
     """`turn`, or the task's failure where the model had its chances; `steps` are the current run.
+
+    `why` is what kept the model from a decision, where that is known.
 
     A turn of which some calls could be made goes on: it is counted, and bounded by the steps.
     """
     has_calls = isinstance(turn.decision, Delegate) and bool(turn.decision.calls)
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
-    why = f" ({_CUT})" if is_cut else ""
-    hint = _IGNORES_TOOLS if all(map(_is_text, (*_answers(steps), turn.message))) else ""
-    reason = f"the model gave no usable decision: {_problem(turn)}{why}{hint}"
+    problem = f"{_problem(turn)} ({why})" if why else _problem(turn)
+    is_all_text = all(map(_is_text, (*_answers(steps), turn.message)))
+    hint = _IGNORES_TOOLS if is_all_text and why in ("", CUT) else ""
+    reason = f"the model gave no usable decision: {problem}{hint}"
     return replace(turn, decision=Fail(reason=reason))
 
 
-def told_cut(turn: Turn) -> Turn:
-    """The turn of an answer that its bound cut: what was wrong with it is told with the cause."""
+def told_why(turn: Turn, why: str) -> Turn:
+    """The turn of an unfinished answer: what was wrong with it is told with the cause."""
     replies = tuple(
-        replace(reply, text=f"{reply.text} ({_CUT}: say it more briefly)")
+        replace(reply, text=f"{reply.text} ({why}: say less, or say it otherwise)")
         if reply.is_error
         else reply
         for reply in turn.replies
