@@ -6,7 +6,8 @@ Nothing in here tries again: a failure is `ModelFailed`, and the engine decides 
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Sequence
+import types
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -30,19 +31,16 @@ from orchestrator.planners.agentic.failures import (
     is_unanswered,
     model_failed,
 )
+from orchestrator.planners.agentic.given_back import Bound, KeepsFields
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
-
-Bound = Callable[..., Awaitable[AIMessage]]
-"""A chat model together with its tools: a conversation in, and for one request more; the answer
-out."""
 
 # Reasoning models of this family refuse the parameter.
 _SINGLE_CALL_MODELS = re.compile(r"^o\d")
 
 
-class LeanChatOpenAI(ChatOpenAI):
+class LeanChatOpenAI(KeepsFields, ChatOpenAI):
     """`ChatOpenAI` whose CPU hardly grows with the conversation.
 
     The SDK walks every message of its typed parameters, 0.2 ms each; what goes out as
@@ -125,19 +123,26 @@ def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChat
         "temperature": options.temperature,
         "max_tokens": options.max_output_tokens,
     }
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {"max_retries": 0, "timeout": options.timeout_seconds}
     try:
         model: BaseChatModel = init_chat_model(
-            options.name,
-            model_provider=options.provider,
-            max_retries=0,
-            timeout=options.timeout_seconds,
-            **{name: value for name, value in given.items() if value is not None},
+            options.name, model_provider=options.provider, **given
         )
-        return model  # noqa: TRY300
+        return _keeping(type(model))(model=options.name, **given) if _drops(model) else model
     except ImportError as error:
         raise InvalidSettings(f"LLM_MODEL is {options.model!r}, but: {error}") from error
     except (ValueError, TypeError) as error:
         raise InvalidSettings(_refused(options, error)) from error
+
+
+def _drops(model: BaseChatModel) -> bool:
+    """Whether it speaks OpenAI's protocol and loses the fields that it does not know."""
+    return isinstance(model, BaseChatOpenAI) and not isinstance(model, KeepsFields)
+
+
+def _keeping(client: type[BaseChatModel]) -> type[BaseChatModel]:
+    return types.new_class(client.__name__, (KeepsFields, client))
 
 
 def _openai_model(options: ModelOptions, *, client: httpx.AsyncClient) -> ChatOpenAI:

@@ -1,5 +1,6 @@
 """What the agentic planner can be told; free of LangChain, so that reading settings stays fast."""
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -68,6 +69,12 @@ class ModelOptions:
     def cost(self, usage: Usage) -> int:
         """In millionths; 0 where nobody said what it costs."""
         return 0 if self.price is None else self.price.micros(usage)
+
+    @property
+    def sender(self) -> str:
+        """Model and endpoint in one word, for the journal. Stored; never change how it is made."""
+        endpoint = hashlib.sha256((self.base_url or "").encode()).hexdigest()
+        return f"{self.model}#{endpoint[:8]}"
 
     @property
     def provider(self) -> str:
