@@ -4,6 +4,7 @@ Endpoints of OpenAI's protocol add fields of their own to a message and to its t
 them back with the next request, some refuse what they sent themselves. Only a refusal tells which.
 """
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,12 +13,18 @@ from typing import Any
 import openai
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.output_parsers.openai_tools import parse_tool_call
 from langchain_core.outputs import ChatResult
 from langchain_openai.chat_models.base import BaseChatOpenAI
 
-from orchestrator.planners.agentic.failures import MODEL_ERRORS, is_refused_request
-from orchestrator.planners.agentic.kept import CALL_FIELDS, names_of, without
+from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.failures import is_refused_request
+from orchestrator.planners.agentic.kept import (
+    CALL_FIELDS,
+    call_fields_of,
+    fields_of,
+    names_of,
+    without,
+)
 from orchestrator.telemetry.logs import get_logger
 
 Bound = Callable[..., Awaitable[AIMessage]]
@@ -26,9 +33,6 @@ out."""
 
 REASONING = "reasoning_content"
 """Of each message with tool calls, thinking endpoints want it back; empty where there is none."""
-
-_PLACE = "index"
-"""Of a tool call: where it stands says it again."""
 
 log = get_logger(__name__)
 
@@ -47,7 +51,7 @@ class KeepsFields(BaseChatOpenAI):
         result = super()._create_chat_result(response, generation_info)
         choices = getattr(response, "choices", None) or ()
         for choice, generation in zip(choices, result.generations, strict=False):
-            _read_fields(choice.message, generation.message)
+            _read_fields(choice.message.model_dump(warnings=False), generation.message)
         return result
 
     def _get_request_payload(
@@ -62,39 +66,31 @@ class KeepsFields(BaseChatOpenAI):
         return payload
 
 
-def _read_fields(raw: Any, message: BaseMessage) -> None:
-    if fields := getattr(raw, "model_extra", None):
-        for name, value in fields.items():
-            message.additional_kwargs.setdefault(name, value)
-    calls = getattr(raw, "tool_calls", None) or ()
-    if any(map(_call_fields, calls)):
-        # LangChain puts those that it can't read behind the others.
-        ordered = sorted(calls, key=lambda call: not _is_readable(call))
-        message.additional_kwargs[CALL_FIELDS] = [_call_fields(call) for call in ordered]
+def _read_fields(raw: JsonObject, message: BaseMessage) -> None:
+    for name, value in fields_of(raw).items():
+        message.additional_kwargs.setdefault(name, value)
+    calls: Any = raw.get("tool_calls") or ()
+    # LangChain puts those that it can't read behind the others.
+    ordered = sorted(calls, key=lambda call: not _is_readable(call))
+    if any(told := [call_fields_of(call) for call in ordered]):
+        message.additional_kwargs[CALL_FIELDS] = told
 
 
-def _call_fields(call: Any) -> dict[str, Any]:
-    more = getattr(call, "model_extra", None) or {}
-    fields = {n: value for n, value in more.items() if n != _PLACE and value is not None}
-    if inner := getattr(getattr(call, "function", None), "model_extra", None):
-        fields["function"] = inner
-    return fields
-
-
-def _is_readable(call: Any) -> bool:
+def _is_readable(call: JsonObject) -> bool:
+    function = call.get("function")
+    arguments = function.get("arguments") if isinstance(function, dict) else None
     try:
-        parse_tool_call(call.model_dump(), return_id=True)
-    except Exception:  # noqa: BLE001  # the same as in LangChain's reading of it
+        return isinstance(json.loads(str(arguments), strict=False), dict)
+    except (ValueError, RecursionError):
         return False
-    return True
 
 
 def _write_fields(message: AIMessage, wire: dict[str, Any]) -> None:
     if isinstance(message.content, list):
         wire["content"] = message.content
     for name, value in message.additional_kwargs.items():
-        if not name.startswith("__"):
-            wire.setdefault(name, value)
+        if name == "content" or not (name in wire or name.startswith("__")):
+            wire[name] = value
     given = message.additional_kwargs.get(CALL_FIELDS, ())
     for call, fields in zip(wire.get("tool_calls") or (), given, strict=False):
         call["function"].update(fields.get("function", {}))
@@ -135,14 +131,14 @@ class GivenBack:
         way = self._way
         try:
             return await bound([way.apply(message) for message in messages], **more)
-        except MODEL_ERRORS as error:
+        except Exception as error:
             if not is_refused_request(error):
                 raise
             refused, said = error, str(error)
         for other in _other_ways(way, messages, said=said):
             try:
                 answer = await bound([other.apply(message) for message in messages], **more)
-            except MODEL_ERRORS as error:
+            except Exception as error:
                 if not is_refused_request(error):
                     raise
                 continue

@@ -23,10 +23,35 @@ CALL_FIELDS = "__call_fields__"
 
 _METADATA = ("model_provider", "output_version", "container")
 """What the clients of providers look at when they send an answer back."""
-_UNDERSTOOD = frozenset({"tool_calls", "function_call", "refusal", "parsed"})
-"""Fields that say again what text and calls say."""
+_UNDERSTOOD = frozenset(
+    {"role", "tool_calls", "function_call", "refusal", "parsed", "audio", "annotations"}
+)
+"""Fields of an answer that say again what text and calls say, or that nobody wants back."""
+_OF_CALLS = frozenset({"id", "type", "index", "function", "name", "arguments"})
 _BLOCKS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
 """Blocks of content of which text and calls say all."""
+
+
+def fields_of(raw: JsonObject) -> JsonObject:
+    """What a message of OpenAI's protocol says beyond the protocol."""
+    fields = {
+        name: value
+        for name, value in raw.items()
+        if value is not None and name not in _UNDERSTOOD and name != "content"
+    }
+    content = raw.get("content")
+    if isinstance(content, list) and any(map(_is_more, content)):
+        fields["content"] = content
+    return fields
+
+
+def call_fields_of(raw: JsonObject) -> JsonObject:
+    """The same of one of its tool calls."""
+    fields = {name: value for name, value in raw.items() if name not in _OF_CALLS}
+    function = raw.get("function")
+    if isinstance(function, dict) and function.keys() - _OF_CALLS:
+        fields["function"] = {n: value for n, value in function.items() if n not in _OF_CALLS}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def keep(message: ModelMessage, answer: AIMessage, *, by: str) -> ModelMessage:
@@ -100,8 +125,8 @@ def _beyond(message: ModelMessage, answer: AIMessage) -> dict[str, Any]:
     return found
 
 
-def _is_more(block: str | dict[str, Any]) -> bool:
-    if isinstance(block, str):
+def _is_more(block: object) -> bool:
+    if not isinstance(block, dict):
         return False
     filled = {name for name, value in block.items() if value or name in ("text", "input")}
     return not filled <= _BLOCKS.get(str(block.get("type")), set())

@@ -4,7 +4,6 @@ Nothing in here tries again: a failure is `ModelFailed`, and the engine decides 
 """
 
 import asyncio
-import json
 import re
 import types
 from collections.abc import Sequence
@@ -12,12 +11,11 @@ from functools import partial
 from typing import Any
 
 import httpx
-import openai
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableBinding
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import BaseChatOpenAI
@@ -25,14 +23,17 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of
+from orchestrator.planners.agentic.completion import read_completion
 from orchestrator.planners.agentic.failures import (
-    MODEL_ERRORS,
+    is_from_model,
     is_refused_request,
     is_unanswered,
     model_failed,
 )
 from orchestrator.planners.agentic.given_back import Bound, KeepsFields
 from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.refusal import NoCompletion, broken_off
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
 
@@ -74,38 +75,24 @@ class LeanChatOpenAI(KeepsFields, ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Reads the answer here: the base class hands each to a thread, a tenth of a turn's CPU."""
+        """Reads the answer here: the base class fails for what is wrong beside a good one.
+
+        It also hands each to a thread, which takes a tenth of a turn's CPU.
+        """
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         if "messages" not in payload or "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
-        return self._create_chat_result(await self.async_client.create(**payload))
-
-    def _create_chat_result(
-        self,
-        response: dict[str, Any] | openai.BaseModel,
-        generation_info: dict[str, Any] | None = None,
-    ) -> ChatResult:
-        for choice in getattr(response, "choices", None) or ():
-            for call in getattr(choice.message, "tool_calls", None) or ():
-                _mark_broken(call)
-        return super()._create_chat_result(response, generation_info)
+        raw = await self.async_client.with_raw_response.create(**payload)
+        message = _read(raw.http_response)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _mark_broken(call: Any) -> None:
-    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended."""
-    function: Any = getattr(call, "function", None)
-    arguments = getattr(function, "arguments", None)
-    if not isinstance(arguments, str) or not arguments.strip():
-        return
-    if arguments.lstrip()[0] != "{" and _is_json(arguments):
-        function.arguments = f"not an object: {arguments}"
-
-
-def _is_json(text: str) -> bool:
+def _read(response: httpx.Response) -> AIMessage:
     try:
-        return json.loads(text) is not None
-    except (ValueError, RecursionError):
-        return False
+        return read_completion(response.status_code, response.content)
+    except NoCompletion as error:
+        error.response = response
+        raise
 
 
 def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:
@@ -208,8 +195,13 @@ async def ask(
     """
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await _bounded(bound, list(messages), reserved.max_output_tokens)
-    except MODEL_ERRORS as error:
+            answer = await _bounded(bound, list(messages), reserved.max_output_tokens)
+            if end_of(answer) in BROKEN_ENDS:
+                raise NoCompletion(broken_off(None, reason=end_of(answer)))  # noqa: TRY301
+            return answer
+    except Exception as error:
+        if not is_from_model(error):
+            raise
         failed = model_failed(error, options=options)
         if reserved.has_budget and is_unanswered(error):
             usage, cost_micros = reserved.usage, reserved.cost_micros
@@ -226,7 +218,7 @@ async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) 
         return await bound(messages)
     try:
         return await bound(messages, max_tokens=most)
-    except MODEL_ERRORS as error:
+    except Exception as error:
         if not is_refused_request(error):
             raise
         return await bound(messages)

@@ -68,7 +68,8 @@ def test_a_number_that_nobody_could_read_again_is_kept_as_text(digits: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("said", "counted"), [(12.5, 12), ("12", 0), (None, 0), (float("nan"), 0), (-1, 0), (True, 1)]
+    ("said", "counted"),
+    [(12.5, 12), ("12", 12), ("many", 0), (None, 0), (float("nan"), 0), (-1, 0), (True, 1)],
 )
 def test_tokens_of_any_kind_are_a_number_or_none(said: object, counted: int) -> None:
     answer = AIMessage(content="")

@@ -1,0 +1,132 @@
+"""Reads a chat completion as it came over HTTP. Pure.
+
+A good answer is not lost for something beside it: what can't be read of counts, ids, parts and
+further choices is left out. What holds no answer raises `NoCompletion`.
+"""
+
+import json
+from typing import Any
+
+from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
+from langchain_core.messages.ai import UsageMetadata
+
+from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.planners.agentic.answer import BROKEN_ENDS, counted
+from orchestrator.planners.agentic.kept import CALL_FIELDS, call_fields_of, fields_of
+from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, filters_of, judged
+
+
+def read_completion(http_status: int, body: bytes) -> AIMessage:
+    """The message of the completion in `body`.
+
+    Raises:
+        NoCompletion: there is none.
+    """
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
+    try:
+        value = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        raise NoCompletion(judged(http_status, text)) from None
+    choice = _choice(value)
+    if choice is None:
+        raise NoCompletion(judged(http_status, text))
+    message, reason = choice["message"], choice.get("finish_reason")
+    answer = _message(message)
+    is_empty = not (answer.text or answer.tool_calls or answer.invalid_tool_calls)
+    error = choice.get("error") or value.get("error")
+    if reason in BROKEN_ENDS or (is_empty and error):
+        raise NoCompletion(broken_off(error, reason=str(reason)))
+    answer.usage_metadata = _usage(value.get("usage"))
+    answer.response_metadata = {
+        "model_name": value.get("model"),
+        "finish_reason": reason,
+        "filtered": filters_of(choice.get("content_filter_results")),
+    }
+    return answer
+
+
+def _choice(value: Any) -> dict[str, Any] | None:
+    """The first choice that calls a tool, or the first: some endpoints tell the text apart."""
+    choices = value.get("choices") if isinstance(value, dict) else None
+    usable = [
+        choice
+        for choice in (choices if isinstance(choices, list) else [choices])
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict)
+    ]
+    calling = (choice for choice in usable if choice["message"].get("tool_calls"))
+    return next(calling, usable[0] if usable else None)
+
+
+def _message(message: dict[str, Any]) -> AIMessage:
+    calls: list[ToolCall] = []
+    broken: list[InvalidToolCall] = []
+    fields = fields_of(message)
+    call_fields: dict[bool, list[JsonObject]] = {True: [], False: []}
+    for call in _calls(message):
+        function = call.get("function")
+        told = function if isinstance(function, dict) else call
+        name = told["name"] if isinstance(told.get("name"), str) else ""
+        args, call_id = _arguments(told.get("arguments")), _id(call.get("id"))
+        call_fields[isinstance(args, dict)].append(call_fields_of(call))
+        if isinstance(args, dict):
+            calls.append(ToolCall(name=name, args=args, id=call_id, type="tool_call"))
+        else:
+            broken.append(
+                InvalidToolCall(
+                    name=name, args=args, id=call_id, error=None, type="invalid_tool_call"
+                )
+            )
+    if any(told := call_fields[True] + call_fields[False]):
+        fields[CALL_FIELDS] = told
+    if isinstance(message.get("refusal"), str) and message["refusal"]:
+        fields["refusal"] = message["refusal"]
+    return AIMessage(
+        content=_text(message.get("content")),
+        tool_calls=calls,
+        invalid_tool_calls=broken,
+        additional_kwargs=fields,
+    )
+
+
+def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
+    told = message.get("tool_calls") or message.get("function_call") or []
+    return [call for call in (told if isinstance(told, list) else [told]) if isinstance(call, dict)]
+
+
+def _id(given: object) -> str | None:
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    return given if isinstance(given, str) else None
+
+
+def _arguments(given: JsonValue) -> JsonObject | str:
+    """The arguments as an object; as text where they are none."""
+    if isinstance(given, str):
+        try:
+            value = json.loads(given, strict=False) if given.strip() else None
+        except (ValueError, RecursionError):
+            return given
+    else:
+        value = given
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    return given if isinstance(given, str) else json.dumps(given)
+
+
+def _text(content: object) -> str:
+    """The text of a content, which may come in parts; parts of another kind are left out."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _usage(told: object) -> UsageMetadata | None:
+    if not isinstance(told, dict):
+        return None
+    given = counted(told.get("prompt_tokens") or told.get("input_tokens"))
+    made = counted(told.get("completion_tokens") or told.get("output_tokens"))
+    return UsageMetadata(input_tokens=given, output_tokens=made, total_tokens=given + made)
