@@ -4,6 +4,7 @@ Nothing in here tries again: a failure is `ModelFailed`, and the engine decides 
 """
 
 import asyncio
+import math
 import re
 import types
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ from orchestrator.planners.planner import Unanswered
 
 # Reasoning models of this family refuse the parameter.
 _SINGLE_CALL_MODELS = re.compile(r"^o\d")
+
+_TIMEOUT_UNITS = {"openrouter": 1000}
+"""How many units of its timeout a provider's client counts in a second, where it is not one."""
 
 
 class LeanChatOpenAI(KeepsFields, ChatOpenAI):
@@ -111,16 +115,26 @@ def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChat
         "max_tokens": options.max_output_tokens,
     }
     given = {name: value for name, value in given.items() if value is not None}
-    given |= {"max_retries": 0, "timeout": options.timeout_seconds}
+    # Some take whole numbers only. The deadline of a turn is `ask`'s: this only ends what it left.
+    timeout = math.ceil(options.timeout_seconds * _TIMEOUT_UNITS.get(options.provider, 1))
+    given |= {"max_retries": 0, "timeout": timeout}
     try:
         model: BaseChatModel = init_chat_model(
             options.name, model_provider=options.provider, **given
         )
+        _never_retries(model)
         return _keeping(type(model))(model=options.name, **given) if _drops(model) else model
     except ImportError as error:
         raise InvalidSettings(f"LLM_MODEL is {options.model!r}, but: {error}") from error
     except (ValueError, TypeError) as error:
         raise InvalidSettings(_refused(options, error)) from error
+
+
+def _never_retries(model: BaseChatModel) -> None:
+    """ChatOpenRouter leaves its SDK's own retries on where it is told to make none."""
+    sdk = getattr(getattr(model, "client", None), "sdk_configuration", None)
+    if sdk is not None:
+        sdk.retry_config = None
 
 
 def _drops(model: BaseChatModel) -> bool:

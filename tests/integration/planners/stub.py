@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class Stub:
-    answer: bytes | None
-    """The whole answer, head and body; None never answers."""
+    answer: bytes | Callable[[dict[str, Any]], bytes] | None
+    """The whole answer, head and body, or what makes it of a request; None never answers."""
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The JSON of each request."""
@@ -34,12 +34,15 @@ class Stub:
         if self.answer is None:
             await self.closing.wait()
             return False
-        writer.write(self.answer)
-        return b"connection: close" not in self.answer.lower()
+        answer = self.answer if isinstance(self.answer, bytes) else self.answer(self.bodies[-1])
+        writer.write(answer)
+        return b"connection: close" not in answer.lower()
 
 
 @asynccontextmanager
-async def serving(answer: bytes | None) -> AsyncIterator[Stub]:
+async def serving(
+    answer: bytes | Callable[[dict[str, Any]], bytes] | None,
+) -> AsyncIterator[Stub]:
     stub = Stub(answer=answer)
     server = await asyncio.start_server(stub.serve, "127.0.0.1", 0)
     stub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
