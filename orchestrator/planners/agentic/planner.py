@@ -37,6 +37,9 @@ from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_why
 from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 MAX_TENANTS = 256
 """Whose tools are kept; the oldest are built again when they are needed."""
@@ -140,6 +143,8 @@ class AgenticPlanner:
     def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
         message = read_answer(answer, seq=Seq(snapshot.seq + 1), taken=_ids(snapshot))
         message = keep(message, answer, by=self._model_options.sender)
+        if message.kept is not None and message.kept.cut:
+            log.warning("a part of the model's answer is not kept", parts=message.kept.cut)
         turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
         why = why_unfinished(answer)
         turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, why=why)

@@ -176,18 +176,30 @@ def _fit(lines: list[_Line], *, budget: int) -> None:
     early message, and with it every cached prompt.
     """
     total = sum(len(line.text) + _size(line.decided) + _kept_size(line) for line in lines)
-    if total <= budget:
+    over = total - budget
+    if over <= 0:
         return
     block = max(budget // 4, 1)
-    to_save = -(-(total - budget) // block) * block
+    to_save = -(-over // block) * block
+    saved = _shorten(lines, to_save)
+    if saved < over:
+        _forget(lines, to_save - saved)
+
+
+def _shorten(lines: list[_Line], to_save: int) -> int:
+    saved = 0
     outputs = [line for line in lines if line.tool_call_id is not None]
     events = [line for line in lines if line.tool_call_id is None]
     for line in (*outputs, *events):
-        if to_save <= 0:
-            return
+        if saved >= to_save:
+            break
         if line.short is not None and len(line.short) < len(line.text):
-            to_save -= len(line.text) - len(line.short)
+            saved += len(line.text) - len(line.short)
             line.text = line.short
+    return saved
+
+
+def _forget(lines: list[_Line], to_save: int) -> None:
     for line in [line for line in lines if line.decided is not None][:-1]:
         if to_save <= 0:
             return

@@ -85,3 +85,33 @@ def completion(*calls: tuple[str, str], content: str | None = None) -> dict[str,
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
     }
+
+
+def closing(status: int, body: object) -> bytes:
+    """An answer after which nothing stays open: providers' clients keep no connection then."""
+    return http_answer(status, body, headers={"connection": "close"})
+
+
+def refused(text: str) -> bytes:
+    return closing(400, {"error": {"message": text, "type": "invalid_request_error"}})
+
+
+class Strict:
+    """An endpoint that looks at earlier answers before it gives `answer`."""
+
+    def __init__(self, answer: object, *, refuses: str = "", demands: str = "") -> None:
+        """Fields of a message, or of its first call."""
+        self.answer = answer
+        self.refuses = refuses
+        self.demands = demands
+
+    def __call__(self, body: dict[str, Any]) -> bytes:
+        for index, message in enumerate(body["messages"]):
+            if message["role"] != "assistant":
+                continue
+            fields = {*message, *message["tool_calls"][0]}
+            if self.refuses in fields:
+                return refused(f"messages.{index}: property {self.refuses!r} is unsupported")
+            if self.demands and self.demands not in fields:
+                return refused(f"{self.demands} is missing in message at index {index}")
+        return closing(200, self.answer)

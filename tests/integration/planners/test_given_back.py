@@ -12,19 +12,14 @@ from langchain_openai import ChatOpenAI
 from orchestrator.agents.http import model_http_client
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import Decided, Step, dump_body, load_body
+from orchestrator.domain.step import Step, dump_body, load_body
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from tests.integration.planners import shapes
 from tests.integration.planners.shapes import ARGS, SIGNATURE, THOUGHT, Json, call, chat
-from tests.integration.planners.stub import Stub, http_answer, serving
+from tests.integration.planners.stub import Strict, Stub, closing, refused, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
-
-
-def closing(status: int, body: Json) -> bytes:
-    """An answer after which nothing stays open: providers' clients keep no connection then."""
-    return http_answer(status, body, headers={"connection": "close"})
 
 
 @asynccontextmanager
@@ -193,29 +188,6 @@ async def test_another_model_provider_or_endpoint_is_not_sent_what_the_first_gav
     assert message["tool_calls"][0].keys() == {"id", "type", "function"}
 
 
-class Strict:
-    """An endpoint that judges earlier answers before it gives one."""
-
-    def __init__(self, answer: Json, *, refuses: str = "", demands: str = "") -> None:
-        self.answer = answer
-        self.refuses = refuses
-        self.demands = demands
-
-    def __call__(self, body: dict[str, Any]) -> bytes:
-        for index, message in enumerate(body["messages"]):
-            if message["role"] != "assistant":
-                continue
-            if self.refuses in message:
-                return refused(f"messages.{index}: property {self.refuses!r} is unsupported")
-            if self.demands and self.demands not in message:
-                return refused(f"{self.demands} is missing in message at index {index}")
-        return closing(200, self.answer)
-
-
-def refused(text: str) -> bytes:
-    return closing(400, {"error": {"message": text, "type": "invalid_request_error"}})
-
-
 async def test_an_endpoint_that_refuses_its_own_field_is_sent_the_others_from_then_on() -> None:
     answer = chat(call(extra_content=shapes.GOOGLE), reasoning=THOUGHT)
     async with serving(Strict(answer, refuses="reasoning")) as stub, planning(stub) as planner:
@@ -250,19 +222,6 @@ async def test_a_refusal_that_has_nothing_to_do_with_it_is_told_as_it_is() -> No
             await planner.plan(snapshot)
     assert not failed.value.retryable
     assert [own(body).get("reasoning_content") for body in stub.bodies[1:]] == [THOUGHT, None]
-
-
-async def test_a_task_goes_on_at_an_endpoint_that_demands_its_signature_with_every_call() -> None:
-    """The way of the first report: the second turn was refused after the first one's effects."""
-    answer = chat(call(reasoning_content="x"), reasoning_content=THOUGHT)
-    strict = Strict(answer, demands="reasoning_content", refuses="extra_content")
-    async with serving(strict) as stub, planning(stub) as planner:
-        snapshot = new_task()
-        for _ in range(3):
-            snapshot = await turn(planner, snapshot)
-    assert len(stub.bodies) == 3
-    decisions = [s.body for s in snapshot.steps if isinstance(s.body, Decided)]
-    assert all(d.message and d.message.kept for d in decisions)
 
 
 async def test_chat_openrouter_asks_once_and_waits_for_seconds() -> None:
