@@ -317,7 +317,19 @@ def _own_refusal(error: BaseException | None) -> AgentFailed | None:
 
 def is_unconnected(error: BaseException | None) -> bool:
     """Whether no connection came about, so that surely nothing was sent."""
-    return _has_cause(error, _UNCONNECTED)
+    return _has_cause(error, _UNCONNECTED) or _is_unconnected_httpx2(error)
+
+
+def _is_unconnected_httpx2(error: BaseException | None) -> bool:
+    """Clients of other providers bring httpx2, which has httpx's names and none of its classes."""
+    while error is not None:
+        if type(error).__module__ == "httpx2" and type(error).__name__ in _CONNECT_NAMES:
+            return True
+        error = error.__cause__
+    return False
+
+
+_CONNECT_NAMES = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
 
 
 def is_undecodable(error: BaseException | None) -> bool:

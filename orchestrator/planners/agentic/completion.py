@@ -30,12 +30,13 @@ def read_completion(http_status: int, body: bytes) -> AIMessage:
     choice = _choice(value)
     if choice is None:
         raise NoCompletion(judged(http_status, text))
-    message, reason = choice["message"], choice.get("finish_reason")
-    answer = _message(message)
+    told = choice.get("finish_reason")
+    reason = told if isinstance(told, str) else ""
+    answer = _message(choice["message"])
     is_empty = not (answer.text or answer.tool_calls or answer.invalid_tool_calls)
     error = choice.get("error") or value.get("error")
     if reason in BROKEN_ENDS or (is_empty and error):
-        raise NoCompletion(broken_off(error, reason=str(reason)))
+        raise NoCompletion(broken_off(error, reason=reason))
     answer.usage_metadata = _usage(value.get("usage"))
     answer.response_metadata = {
         "model_name": value.get("model"),
@@ -60,14 +61,12 @@ def _choice(value: Any) -> dict[str, Any] | None:
 def _message(message: dict[str, Any]) -> AIMessage:
     calls: list[ToolCall] = []
     broken: list[InvalidToolCall] = []
-    fields = fields_of(message)
-    call_fields: dict[bool, list[JsonObject]] = {True: [], False: []}
+    fields: list[tuple[bool, JsonObject]] = []
     for call in _calls(message):
         function = call.get("function")
         told = function if isinstance(function, dict) else call
         name = told["name"] if isinstance(told.get("name"), str) else ""
         args, call_id = _arguments(told.get("arguments")), _id(call.get("id"))
-        call_fields[isinstance(args, dict)].append(call_fields_of(call))
         if isinstance(args, dict):
             calls.append(ToolCall(name=name, args=args, id=call_id, type="tool_call"))
         else:
@@ -76,15 +75,16 @@ def _message(message: dict[str, Any]) -> AIMessage:
                     name=name, args=args, id=call_id, error=None, type="invalid_tool_call"
                 )
             )
-    if any(told := call_fields[True] + call_fields[False]):
-        fields[CALL_FIELDS] = told
-    if isinstance(message.get("refusal"), str) and message["refusal"]:
-        fields["refusal"] = message["refusal"]
+        fields.append((not isinstance(args, dict), call_fields_of(call)))
+    more = fields_of(message)
+    if any(each for _, each in fields):
+        # In the order of LangChain, which has the broken ones behind the others.
+        more[CALL_FIELDS] = [each for _, each in sorted(fields, key=lambda field: field[0])]
     return AIMessage(
-        content=_text(message.get("content")),
+        content=_content(message.get("content")),
         tool_calls=calls,
         invalid_tool_calls=broken,
-        additional_kwargs=fields,
+        additional_kwargs=more,
     )
 
 
@@ -100,28 +100,42 @@ def _id(given: object) -> str | None:
 
 
 def _arguments(given: JsonValue) -> JsonObject | str:
-    """The arguments as an object; as text where they are none."""
-    if isinstance(given, str):
-        try:
-            value = json.loads(given, strict=False) if given.strip() else None
-        except (ValueError, RecursionError):
-            return given
-    else:
-        value = given
-    if value is None:
+    """The arguments as an object, also of a text in a text; as text where they are none."""
+    value = _parsed(_parsed(given))
+    if value is None or value == "":
         return {}
     if isinstance(value, dict):
         return value
     return given if isinstance(given, str) else json.dumps(given)
 
 
-def _text(content: object) -> str:
-    """The text of a content, which may come in parts; parts of another kind are left out."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
-    return "".join(text for text in texts if isinstance(text, str))
+def _parsed(given: JsonValue) -> JsonValue:
+    """What a JSON text says; anything else as it is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        value: JsonValue = json.loads(given, strict=False)
+    except (ValueError, RecursionError):
+        return given.strip()
+    return value
+
+
+def _content(content: object) -> str | list[str | dict[str, Any]]:
+    """One text where it is all text, although it may come in parts; else the parts as they are."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    parts = [part for part in content if isinstance(part, str | dict)]
+    texts = [_text(part) for part in parts]
+    said = [text for text in texts if text is not None]
+    return "".join(said) if len(said) == len(parts) else parts
+
+
+def _text(part: str | dict[str, Any]) -> str | None:
+    """Of a part that is nothing else."""
+    if isinstance(part, str):
+        return part
+    text = part.get("text")
+    return text if isinstance(text, str) and part.keys() <= {"type", "text"} else None
 
 
 def _usage(told: object) -> UsageMetadata | None:

@@ -6,10 +6,12 @@ LangChain. What is neither is not the model's.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from traceback import walk_tb
 
 from langchain_core.exceptions import (
     ContextOverflowError,
     LangChainException,
+    ModelAPIError,
     ModelAuthenticationError,
     ModelConnectionError,
     ModelInvalidRequestError,
@@ -44,6 +46,7 @@ MODEL_ERRORS: tuple[type[Exception], ...] = (
 )
 """What the libraries promise to raise for what the other side did."""
 
+_UNREAD = (ValueError, LookupError, TypeError, AttributeError)
 _PERMANENT = (
     ModelAuthenticationError,
     ModelPermissionDeniedError,
@@ -71,12 +74,23 @@ _CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (ModelPermissionDeniedError, _EXPLAINED[403]),
     (ModelNotFoundError, _EXPLAINED[404]),
     (ModelInvalidRequestError, _REFUSED),
+    (ModelRateLimitError, "the provider limits how often it is asked"),
+    (ModelAPIError, "the provider reports a failure of its own"),
 )
 
 
-def is_from_model(error: Exception) -> bool:
+def is_from_model(error: Exception, *, options: ModelOptions) -> bool:
     """Whether the other side is behind it; what is not is a fault of ours, and no task's end."""
-    return _refusal(error) is not None or any(isinstance(e, MODEL_ERRORS) for e in _chain(error))
+    if _refusal(error) is not None or any(isinstance(e, MODEL_ERRORS) for e in _chain(error)):
+        return True
+    # Of OpenAI's protocol we read the answers; clients of other providers raise these of theirs.
+    return options.provider != "openai" and isinstance(error, _UNREAD) and not _is_ours(error)
+
+
+def _is_ours(error: Exception) -> bool:
+    """Whether code of this package raised it."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("orchestrator.")
 
 
 def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
@@ -198,10 +212,10 @@ def _refusal(error: Exception) -> Refusal | None:
 
 def _body(source: object) -> str:
     try:
-        text = getattr(source, "text", "")
+        bodies = (getattr(source, name, None) for name in ("text", "body"))
+        return next((body for body in bodies if isinstance(body, str)), "")
     except RuntimeError:  # it was not read
         return ""
-    return text if isinstance(text, str) else ""
 
 
 def _wish(error: Exception) -> float | None:

@@ -89,7 +89,7 @@ def _write_fields(message: AIMessage, wire: dict[str, Any]) -> None:
     if isinstance(message.content, list):
         wire["content"] = message.content
     for name, value in message.additional_kwargs.items():
-        if name == "content" or not (name in wire or name.startswith("__")):
+        if name not in wire and not name.startswith("__"):
             wire[name] = value
     given = message.additional_kwargs.get(CALL_FIELDS, ())
     for call, fields in zip(wire.get("tool_calls") or (), given, strict=False):

@@ -23,26 +23,24 @@ CALL_FIELDS = "__call_fields__"
 
 _METADATA = ("model_provider", "output_version", "container")
 """What the clients of providers look at when they send an answer back."""
-_UNDERSTOOD = frozenset(
-    {"role", "tool_calls", "function_call", "refusal", "parsed", "audio", "annotations"}
+_OF_MESSAGES = frozenset(
+    {"role", "name", "content", "tool_calls", "function_call", "annotations", "audio"}
 )
-"""Fields of an answer that say again what text and calls say, or that nobody wants back."""
+"""Fields of OpenAI's protocol; with `_OF_CALLS`: what is read elsewhere, or not wanted back."""
 _OF_CALLS = frozenset({"id", "type", "index", "function", "name", "arguments"})
+_UNDERSTOOD = frozenset({"tool_calls", "function_call", "refusal", "parsed"})
+"""Fields of any client that say again what text and calls say."""
 _BLOCKS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
 """Blocks of content of which text and calls say all."""
 
 
 def fields_of(raw: JsonObject) -> JsonObject:
     """What a message of OpenAI's protocol says beyond the protocol."""
-    fields = {
+    return {
         name: value
         for name, value in raw.items()
-        if value is not None and name not in _UNDERSTOOD and name != "content"
+        if name not in _OF_MESSAGES and value not in (None, [], {})
     }
-    content = raw.get("content")
-    if isinstance(content, list) and any(map(_is_more, content)):
-        fields["content"] = content
-    return fields
 
 
 def call_fields_of(raw: JsonObject) -> JsonObject:

@@ -24,7 +24,7 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of
+from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of, read_usage
 from orchestrator.planners.agentic.completion import read_completion
 from orchestrator.planners.agentic.failures import (
     is_from_model,
@@ -210,17 +210,28 @@ async def ask(
     try:
         async with asyncio.timeout(options.timeout_seconds):
             answer = await _bounded(bound, list(messages), reserved.max_output_tokens)
-            if end_of(answer) in BROKEN_ENDS:
-                raise NoCompletion(broken_off(None, reason=end_of(answer)))  # noqa: TRY301
-            return answer
+            return _whole(answer)
     except Exception as error:
-        if not is_from_model(error):
+        if not is_from_model(error, options=options):
             raise
         failed = model_failed(error, options=options)
         if reserved.has_budget and is_unanswered(error):
             usage, cost_micros = reserved.usage, reserved.cost_micros
             raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
         raise failed from error
+
+
+def _whole(answer: AIMessage) -> AIMessage:
+    """The answer, where it is one.
+
+    Raises:
+        NoCompletion: it broke on its way, or it is what a client makes of a body that says nothing.
+    """
+    end, usage = end_of(answer), read_usage(answer)
+    parts = (answer.content, answer.tool_calls, answer.invalid_tool_calls, answer.additional_kwargs)
+    if end in BROKEN_ENDS or not (end or usage.total or any(parts)):
+        raise NoCompletion(broken_off(None, reason=end))
+    return answer
 
 
 async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) -> AIMessage:

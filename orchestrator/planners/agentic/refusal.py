@@ -30,6 +30,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _OF_A_MODEL = re.compile(r"model|deployment|engine", re.IGNORECASE)
+_OF_A_REQUEST = re.compile(
+    r"model|tool|message|prompt|context|param|field|token|argument|schema|support", re.IGNORECASE
+)
 
 # Codes and types of OpenAI, Azure, Anthropic, Google and gateways, without what separates words.
 _STATUSES: tuple[tuple[re.Pattern[str], int], ...] = tuple(
@@ -110,7 +113,8 @@ def broken_off(error: JsonValue, *, reason: str) -> Refusal:
     """What a choice means whose `finish_reason` says that it failed; `error` is what it tells."""
     body: JsonObject = {"error": error}
     if _words(body) is None:
-        return Refusal(http_status=200, status=500, text=f"finish_reason {reason!r}", is_half=True)
+        text = f"finish_reason {reason!r}" if reason else "an empty answer, without a reason"
+        return Refusal(http_status=200, status=500, text=text, is_excerpt=True, is_half=True)
     return judged(200, json.dumps(body))
 
 
@@ -194,11 +198,14 @@ def _status(http: int, said: int | None) -> int:
 
 def _is_clear(status: int, words: _Words | None, body: str) -> bool:
     """Whether the endpoint says so in so many words; a web page is somebody else's."""
-    if status in (401, 403):
-        return not body.lstrip().startswith("<")
-    if words is None:
+    if body.lstrip().startswith("<"):
         return False
-    return status != 404 or bool(_OF_A_MODEL.search(f"{words.codes} {words.text}"))
+    if status in (401, 403):
+        return True
+    said = f"{words.codes} {words.text}" if words else body
+    if status == 404:
+        return bool(_OF_A_MODEL.search(said))
+    return words is not None or bool(_OF_A_REQUEST.search(said))
 
 
 def _parsed(body: str) -> JsonValue:
