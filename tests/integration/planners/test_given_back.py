@@ -75,7 +75,9 @@ OF_OPENAIS_PROTOCOL: list[tuple[str, Json]] = [
 ]
 
 
-@pytest.mark.parametrize("answer", [a for _, a in OF_OPENAIS_PROTOCOL], ids=lambda _: "")
+@pytest.mark.parametrize(
+    "answer", [a for _, a in OF_OPENAIS_PROTOCOL], ids=[name for name, _ in OF_OPENAIS_PROTOCOL]
+)
 async def test_a_field_that_openais_protocol_does_not_know_goes_back_as_it_came(
     answer: Json,
 ) -> None:
