@@ -165,8 +165,9 @@ class FakeLlm:
             return web.json_response({"error": {"message": "released"}}, status=500)
         await asyncio.sleep(self.think_seconds)
         if answer.body is not None:
-            body = answer.body
-            return web.Response(status=answer.code, text=body, content_type=answer.content_type)
+            return web.Response(
+                status=answer.code, text=answer.body, content_type=answer.content_type
+            )
         if answer.code != 200:
             error = {"error": {"message": f"scripted {answer.code}", "type": "scripted"}}
             return web.json_response(error, status=answer.code, headers=answer.headers)

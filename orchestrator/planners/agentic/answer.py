@@ -121,23 +121,28 @@ def _arguments(args: Any) -> JsonValue:
     if not isinstance(args, dict):
         return storable_text(args) if isinstance(args, str) else ""
     try:
-        return _storable(args, depth=0)
+        return storable(args)
     except RecursionError:
         return "(nested too deeply)"
 
 
-def _storable(value: Any, *, depth: int) -> JsonValue:
+def storable(value: Any, *, depth: int = 0) -> JsonValue:
+    """`value` without what PostgreSQL refuses.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
     if depth > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
         return {
-            storable_text(str(name)): _storable(part, depth=depth + 1)
+            storable_text(str(name)): storable(part, depth=depth + 1)
             for name, part in value.items()
         }
     if isinstance(value, list):
-        return [_storable(part, depth=depth + 1) for part in value]
+        return [storable(part, depth=depth + 1) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:

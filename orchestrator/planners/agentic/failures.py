@@ -7,6 +7,7 @@ LangChain. What is neither is not the model's.
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from traceback import walk_tb
+from typing import Any
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -201,7 +202,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _asked_path(error: Exception) -> str:
     """Which path is not there; without the query, which may hold a key."""
     for each in _chain(error):
-        response = getattr(each, "response", None)
+        response: Any = getattr(each, "response", None)
         if getattr(response, "status_code", None) in (404, 405):
             return f"; asked was {response.request.method} {response.request.url.path}"
     return ""

@@ -6,6 +6,8 @@ again in here: a failure is `ModelFailed`, and the engine decides when to come b
 
 import asyncio
 import json
+import math
+import types
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +44,7 @@ from orchestrator.planners.agentic.failures import (
     is_unanswered,
     model_failed,
 )
+from orchestrator.planners.agentic.given_back import Bound, KeepsFields
 from orchestrator.planners.agentic.options import DIALECT, ModelOptions
 from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, judged
 from orchestrator.planners.agentic.reserve import Reserved
@@ -50,18 +53,17 @@ from orchestrator.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-Bound = Callable[..., Awaitable[AIMessage]]
-"""A chat model together with its tools: a conversation in, and for one request more; the answer
-out."""
-
 _RESPONSES = "_responses"
 """A field of requests under way that says where they go."""
 REFUSED_PART = "the model endpoint refused a part of a request; later requests are changed"
 _REFUSALS = frozenset({400, 404, 422, 500})
 """Statuses under which servers name what they don't take; a chat template's word comes with 500."""
 
+_TIMEOUT_UNITS = {"openrouter": 1000}
+"""How many units of its timeout a provider's client counts in a second, where it is not one."""
 
-class LeanChatOpenAI(ChatOpenAI):
+
+class LeanChatOpenAI(KeepsFields, ChatOpenAI):
     """`ChatOpenAI` whose CPU hardly grows with the conversation.
 
     The SDK walks every message of its typed parameters, 0.2 ms each; what goes out as
@@ -107,7 +109,9 @@ class LeanChatOpenAI(ChatOpenAI):
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         if "input" in payload:
             raw = await self.root_async_client.responses.with_raw_response.create(**payload)
-            return _read_response(raw.http_response, raw.parse())
+            return _read_response(
+                raw.http_response, raw.parse(), output_version=self.output_version
+            )
         if "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
         raw = await self.async_client.with_raw_response.create(**payload)
@@ -123,7 +127,9 @@ def _read(response: httpx.Response) -> AIMessage:
         raise
 
 
-def _read_response(response: httpx.Response, told: Any) -> ChatResult:
+def _read_response(
+    response: httpx.Response, told: Any, *, output_version: str | None
+) -> ChatResult:
     """An answer of /responses."""
     try:
         for item in told.output:
@@ -131,7 +137,7 @@ def _read_response(response: httpx.Response, told: Any) -> ChatResult:
                 arguments = read_arguments(item.arguments)
                 is_object = isinstance(arguments, dict)
                 item.arguments = json.dumps(arguments) if is_object else f"no object: {arguments}"
-        result = _construct_lc_result_from_responses_api(told)
+        result = _construct_lc_result_from_responses_api(told, output_version=output_version)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         failed = NoCompletion(judged(response.status_code, response.text))
         failed.response = response
@@ -158,19 +164,36 @@ def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChat
         "temperature": options.temperature,
         "max_tokens": options.max_output_tokens,
     }
+    given = {name: value for name, value in given.items() if value is not None}
+    # Some take whole numbers only. The deadline of a turn is `ask`'s: this only ends what it left.
+    timeout = math.ceil(options.timeout_seconds * _TIMEOUT_UNITS.get(options.provider, 1))
+    given |= {"max_retries": 0, "timeout": timeout}
     try:
         model: BaseChatModel = init_chat_model(
-            options.name,
-            model_provider=options.provider,
-            max_retries=0,
-            timeout=options.timeout_seconds,
-            **{name: value for name, value in given.items() if value is not None},
+            options.name, model_provider=options.provider, **given
         )
-        return model  # noqa: TRY300
+        _never_retries(model)
+        return _keeping(type(model))(model=options.name, **given) if _drops(model) else model
     except ImportError as error:
         raise InvalidSettings(f"LLM_MODEL is {options.model!r}, but: {error}") from error
     except (ValueError, TypeError) as error:
         raise InvalidSettings(_refused(options, error)) from error
+
+
+def _never_retries(model: BaseChatModel) -> None:
+    """ChatOpenRouter leaves its SDK's own retries on where it is told to make none."""
+    sdk = getattr(getattr(model, "client", None), "sdk_configuration", None)
+    if sdk is not None:
+        sdk.retry_config = None
+
+
+def _drops(model: BaseChatModel) -> bool:
+    """Whether it speaks OpenAI's protocol and loses the fields that it does not know."""
+    return isinstance(model, BaseChatOpenAI) and not isinstance(model, KeepsFields)
+
+
+def _keeping(client: type[BaseChatModel]) -> type[BaseChatModel]:
+    return types.new_class(client.__name__, (KeepsFields, client))
 
 
 def _openai_model(options: ModelOptions, *, client: httpx.AsyncClient) -> ChatOpenAI:

@@ -1,5 +1,6 @@
 """What the agentic planner can be told; free of LangChain, so that reading settings stays fast."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -133,6 +134,12 @@ class ModelOptions:
             return True
         said_so = "chat-completions" in self.dialect or path.endswith("/chat/completions")
         return False if said_so or not self.is_openais_own else None
+
+    @property
+    def sender(self) -> str:
+        """Model and endpoint in one word, for the journal. Stored; never change how it is made."""
+        endpoint = hashlib.sha256((self.endpoint or "").encode()).hexdigest()
+        return f"{self.model}#{endpoint[:8]}"
 
     @property
     def provider(self) -> str:

@@ -27,7 +27,7 @@ def test_the_key_is_not_part_of_the_text_of_the_options() -> None:
     ("options", "text"),
     [
         (ModelOptions(), "OPENAI_API_KEY is not set"),
-        (ModelOptions(model="anthropic:claude", api_key="sk-1234567"), "langchain-anthropic"),
+        (ModelOptions(model="groq:llama", api_key="sk-1234567"), "langchain-groq"),
         (ModelOptions(model="nobody:x", api_key="sk-1234567"), "Unsupported provider='nobody'"),
     ],
 )
