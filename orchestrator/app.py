@@ -26,6 +26,7 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topics import ensure_topics
 from orchestrator.domain.agent import Limits
+from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, StoreUnavailable
 from orchestrator.engine.clock import Clock
 from orchestrator.engine.housekeeping import Housekeeping
@@ -34,6 +35,7 @@ from orchestrator.engine.worker import Outside, Worker
 from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.agentic.trial import try_model
 from orchestrator.planners.gated import GatedPlanner
 from orchestrator.planners.planner import Planner, PromptShown
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
@@ -358,3 +360,13 @@ async def model_problem(options: ModelOptions) -> str | None:
         except InvalidSettings as error:
             return str(error)
     return None
+
+
+async def ask_model(options: ModelOptions) -> Turn:
+    """One turn of a small task, as a worker asks for it: tokens are spent.
+
+    Raises:
+        ModelFailed: it was not answered.
+    """
+    async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
+        return await try_model(build_model(options, client=client), options=options)

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -36,15 +37,20 @@ MAX_SKEW_SECONDS = 5.0
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
+Ask = Annotated[
+    bool, typer.Option("--ask", help="Send the model one request with tools; this spends tokens.")
+]
+
+
 @app.command()
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(*, ask: Ask = False, as_json: AsJson = False) -> None:
     """Look at settings, Kafka, PostgreSQL, model and agents; exit 1 if one of them fails."""
     configure_logs(LogOptions(level="error"))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each finding says it, once
     findings: list[Finding] = []
 
     async def look() -> None:
-        async for finding in examine({**dev_addresses(), **os.environ}):
+        async for finding in examine({**dev_addresses(), **os.environ}, may_ask=ask):
             findings.append(finding)
             if not as_json:
                 _show(finding)
@@ -64,7 +70,7 @@ def _show(finding: Finding) -> None:
         out.print(Text(f"{'':20} → {finding.advice}"))
 
 
-async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+async def examine(environ: Mapping[str, str], *, may_ask: bool) -> AsyncIterator[Finding]:
     """Everything, each as soon as it is known; what one fault makes impossible is skipped."""
     try:
         found = examine_settings(environ)
@@ -77,7 +83,7 @@ async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
         yield _wrong_setting(problem)
     if not found.problems:
         yield Finding(name="settings", state="ok", says="every variable can be used")
-    async for finding in _parts(found):
+    async for finding in _parts(found, may_ask=may_ask):
         yield finding
 
 
@@ -86,7 +92,7 @@ def _wrong_setting(problem: str) -> Finding:
     return Finding(name="settings", state="failed", says=problem, advice=advice)
 
 
-async def _parts(found: Examined) -> AsyncIterator[Finding]:
+async def _parts(found: Examined, *, may_ask: bool) -> AsyncIterator[Finding]:
     """Each by itself: one wrong variable must not hide what can be said of the rest."""
     if "kafka" in found.usable:
         async for finding in _kafka(found.settings.bus):
@@ -99,7 +105,7 @@ async def _parts(found: Examined) -> AsyncIterator[Finding]:
     else:
         yield skipped("PostgreSQL")
     if "model" in found.usable:
-        yield await model_finding(found.settings)
+        yield await model_finding(found.settings, may_ask=may_ask)
     else:
         yield skipped("model")
 
@@ -183,7 +189,7 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
     found = await declared(database, settings)
-    async for finding in agent_findings(found):
+    async for finding in agent_findings(found, environ=settings.environ):
         yield finding
     for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding

@@ -98,8 +98,8 @@ async def run_worker(
     """A worker until `stop` ends it: 0 after a gentle end, 1 after any other."""
     probes = _Probes()
     server = HealthServer(health, live=probes.live(), ready=probes.ready())
-    address = server.bind()
-    log.info("probes and metrics", livez=f"{address}/livez", metrics=f"{address}/metrics")
+    probed, measured = server.bind()
+    log.info("probes and metrics", livez=f"{probed}/livez", metrics=f"{measured}/metrics")
     serving = asyncio.create_task(server.run(), name="probes")
     try:
         async with open_app(options, overrides) as app:

@@ -4,15 +4,18 @@ Defaults are taken from the parts' own options, so that they are said once.
 """
 
 import json
+import unicodedata
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import DIALECT, AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
 from orchestrator.telemetry.logs import LogFormat, LogLevel
@@ -33,7 +36,52 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-Text = Annotated[str, Field(min_length=1, description="a text")]
+EXPLAINED = "explained"
+"""The type of an error whose message says what is wrong, without the value."""
+
+
+def _one_line(value: str) -> str:
+    for position, character in enumerate(value, start=1):
+        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
+            raise _unusable(position, character)
+    return value
+
+
+def _header_value(value: str) -> str:
+    for position, character in enumerate(value, start=1):
+        if not "!" <= character <= "~":
+            raise _unusable(position, character)
+    return value
+
+
+def _unusable(position: int, character: str) -> PydanticCustomError:
+    name = unicodedata.name(character, "a control character").lower()
+    return PydanticCustomError(
+        EXPLAINED, f"character {position} is U+{ord(character):04X} ({name}), which is not allowed"
+    )
+
+
+def _address(value: str) -> str:
+    try:
+        port = urlsplit(value).port
+    except ValueError as error:
+        raise PydanticCustomError(EXPLAINED, "{reason}", {"reason": str(error)}) from error
+    if port == 0:
+        raise PydanticCustomError(EXPLAINED, "port 0 can't be connected to")
+    return value
+
+
+def _one_line_secret(value: SecretStr) -> SecretStr:
+    _one_line(value.get_secret_value())
+    return value
+
+
+def _header_secret(value: SecretStr) -> SecretStr:
+    _header_value(value.get_secret_value())
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, description="a text"), AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Seconds = Annotated[float, Field(gt=0, le=1e9, description="a number of seconds above 0")]
 Switch = Annotated[bool, Field(description="true or false")]
@@ -46,7 +94,8 @@ Topic = Annotated[
 ]
 Address = Annotated[
     str,
-    Field(pattern=r"^https?://[^\s@]+$", description="a URL such as https://api.example.com/v1"),
+    Field(pattern=r"^https?://[^\s@#]+$", description="a URL such as https://api.example.com/v1"),
+    AfterValidator(_address),
 ]
 Servers = Annotated[
     str,
@@ -87,15 +136,32 @@ ModelName = Annotated[
         description="provider:name, such as openai:gpt-4.1-mini",
     ),
 ]
+_SWITCH = f"({'|'.join(('auto', *DIALECT))})"
+ModelDialect = Annotated[
+    str,
+    BeforeValidator(_lower),
+    Field(
+        pattern=rf"^\s*{_SWITCH}(\s*,\s*{_SWITCH})*\s*$",
+        description=f"auto, or one or more of {', '.join(DIALECT)}, with commas between",
+    ),
+]
 Level = Annotated[
     LogLevel, BeforeValidator(_lower), Field(description="debug, info, warning or error")
 ]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Field(description="auto, console or json")]
 Port = Annotated[int, Field(ge=0, le=65535, description="a port from 1 to 65535, or 0 for any")]
-Secret = Annotated[SecretStr, Field(min_length=1, description="a secret")]
-ApiKey = Annotated[SecretStr, Field(min_length=1, description="the key of OpenAI's API")]
+Secret = Annotated[
+    SecretStr, Field(min_length=1, description="a secret"), AfterValidator(_one_line_secret)
+]
+ApiKey = Annotated[
+    SecretStr,
+    Field(min_length=1, description="the key of OpenAI's API"),
+    AfterValidator(_header_secret),
+]
 DatabaseUrl = Annotated[
-    SecretStr, Field(description="postgresql://user:password@host:5432/database")
+    SecretStr,
+    Field(description="postgresql://user:password@host:5432/database"),
+    AfterValidator(_one_line_secret),
 ]
 
 
@@ -155,6 +221,7 @@ class Variables(BaseModel):
     openai_api_key: ApiKey | None = None
     openai_base_url: Address | None = None
     llm_model: ModelName = MODEL.model
+    orchestrator_model_dialect: ModelDialect = "auto"
     orchestrator_model_timeout_seconds: Seconds = MODEL.timeout_seconds
     orchestrator_model_temperature: Annotated[
         float | None, Field(ge=0, le=2, description="a number from 0 to 2")
@@ -212,6 +279,13 @@ class Variables(BaseModel):
     orchestrator_verbose: Switch = False
     port: Port = HealthOptions().port
     orchestrator_health_host: Text = HealthOptions().host
+    orchestrator_metrics_port: Port | None = None
+    orchestrator_metrics_host: Text | None = None
+
+    @property
+    def model_dialect(self) -> frozenset[str]:
+        names = {name.strip() for name in self.orchestrator_model_dialect.split(",")}
+        return frozenset(names - {"auto"})
 
 
 SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.planners.agentic.options import DIALECT
+from orchestrator.settings import Need, Settings, examine_settings, load_settings
 from orchestrator.settings.variables import FILE_SUFFIX, KNOWN, SECRETS, Variables
 
 COMPLETE = {
@@ -74,6 +75,17 @@ def test_a_command_asks_only_for_what_it_needs() -> None:
             "LLM_MODEL: expected provider:name, such as openai:gpt-4.1-mini; got 'gpt-4.1'",
         ),
         ("KAFKA_SSL_CAFILE", "/no/ca.pem", "KAFKA_SSL_CAFILE: there is no file '/no/ca.pem'"),
+        (
+            "OPENAI_BASE_URL",
+            "http://models:99999/v1",
+            "OPENAI_BASE_URL: expected a URL such as https://api.example.com/v1; "
+            "Port out of range 0-65535",
+        ),
+        (
+            "OPENAI_BASE_URL",
+            "http://[::1/v1",
+            "OPENAI_BASE_URL: expected a URL such as https://api.example.com/v1; Invalid IPv6 URL",
+        ),
         (
             "ORCHESTRATOR_CREATE_TOPICS",
             "perhaps",
@@ -165,6 +177,78 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     assert load(environ).model.api_key == "sk-from-file"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_breaks_at_the_ends_of_a_value_are_removed(end: str, tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text(f"postgresql://user:pw @db/orders{end}", newline="")
+    environ = {name: f"{value}{end}" for name, value in COMPLETE.items()}
+    environ |= {"DATABASE_URL": "", "DATABASE_URL_FILE": str(secret), "PORT": f"81{end}"}
+    settings = load(environ)
+    assert settings.model.api_key == "sk-CANARY-2"
+    assert settings.database.url == "postgresql://user:pw @db/orders"
+    assert (settings.bus.bootstrap_servers, settings.health.port) == ("kafka:9092", 81)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("OPENAI_API_KEY", "sk-CAN\nARY", "character 7 is U+000A (a control character)"),
+        ("OPENAI_API_KEY", "sk-CANARY ", "character 10 is U+0020 (space)"),
+        ("OPENAI_API_KEY", "sk-CANARY\u200b", "character 10 is U+200B (zero width space)"),
+        ("OPENAI_API_KEY", "“sk-CANARY”", "character 1 is U+201C (left double quotation mark)"),
+        ("KAFKA_SASL_PASSWORD", "CAN\nARY", "character 4 is U+000A (a control character)"),
+        ("DATABASE_URL", "postgresql://u:CAN\nARY@h/d", "character 19 is U+000A"),
+        ("KAFKA_GROUP_ID", "CANARY\tb", "character 7 is U+0009 (a control character)"),
+        ("ORCHESTRATOR_WORKER_NAME", "CANARY\u202e", "is U+202E (right-to-left override)"),
+    ],
+)
+def test_a_character_that_can_not_be_sent_is_named_and_its_value_is_not(
+    name: str, value: str, found: str
+) -> None:
+    login = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_USERNAME": "me"}
+    (line,) = problems({**COMPLETE, **login, "KAFKA_SASL_PASSWORD": "pw", name: value})
+    assert line.startswith(f"{name}: expected ")
+    assert found in line
+    assert "CAN" not in line
+
+
+def test_the_key_of_another_provider_is_refused_where_it_can_not_be_sent() -> None:
+    environ = {**COMPLETE, "LLM_MODEL": "anthropic:claude", "ANTHROPIC_API_KEY": "sk-CANARY\n"}
+    (line,) = problems(environ)
+    assert line.startswith("ANTHROPIC_API_KEY: holds a character that can't be sent in a header")
+    assert load({**environ, "LLM_MODEL": "openai:gpt-4.1"}).llm_model == "openai:gpt-4.1"
+
+
+def test_a_dialect_is_switches_and_auto_is_none() -> None:
+    for text, switches in {"auto": set(), " Auto , max-tokens ,responses": {"max-tokens"}}.items():
+        settings = load({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": text})
+        assert settings.model.dialect - {"responses"} == switches
+
+
+def test_a_dialect_that_is_not_known_is_told_with_those_that_are() -> None:
+    (line,) = problems({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "merge-messages,max_tokens"})
+    assert line.startswith(
+        "ORCHESTRATOR_MODEL_DIALECT: expected auto, or one or more of merge-messages, "
+    )
+    assert line.endswith("with commas between; got 'merge-messages,max_tokens'")
+    assert all(switch in line for switch in DIALECT)
+
+
+def test_a_dialect_has_one_path() -> None:
+    environ = {**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "responses,chat-completions"}
+    assert problems(environ) == [
+        "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
+    ]
+    assert "model" not in examine_settings({**environ}, env_file=None).usable
+
+
+@pytest.mark.parametrize("url", ["https://host/v1?code=CANARY#x", "host/v1?code=CANARY"])
+def test_the_query_of_a_wrong_address_is_not_shown(url: str) -> None:
+    (line,) = problems({**COMPLETE, "OPENAI_BASE_URL": url})
+    assert line.startswith("OPENAI_BASE_URL: expected a URL such as")
+    assert "CANARY" not in line
+
+
 def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
     (line,) = problems({**COMPLETE, "DATABASE_URL_FILE": str(tmp_path / "url")})
     assert line == "DATABASE_URL: is set, and so is DATABASE_URL_FILE; keep one of the two"
@@ -193,6 +277,7 @@ def test_an_unknown_variable_in_the_file_is_an_error_too(tmp_path: Path) -> None
 
 def test_no_setting_shows_a_secret() -> None:
     environ = COMPLETE | {
+        "OPENAI_BASE_URL": "https://host/v1?code=CANARY-5",
         "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "KAFKA_SASL_USERNAME": "me",
         "KAFKA_SASL_PASSWORD": "CANARY-3",
