@@ -262,14 +262,12 @@ def read_situation(messages: list[Json], tools: list[Tool]) -> Situation:
 
 
 def _state(messages: list[Json]) -> Json:
+    """The latest state; for endpoints that want it so, it stands at the end of a tool's result."""
     for message in reversed(messages):
-        if message.get("role") != "user":
-            continue
-        _, fence, rest = str(message.get("content") or "").partition("```json\n")
-        if fence:
-            state = _object_at_start(rest)
-            if "required_fields" in state:
-                return state
+        if message.get("role") in ("user", "tool"):
+            _, label, rest = str(message.get("content") or "").rpartition("Context now:\n```json\n")
+            if label:
+                return _object_at_start(rest)
     return {}
 
 

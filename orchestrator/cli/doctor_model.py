@@ -51,8 +51,14 @@ def _without_tool(turn: Turn) -> str:
 
 async def _listed(settings: Settings) -> Finding:
     options = settings.model
-    url = options.base_url or OPENAI_URL
-    found = await model_health(base_url=url, api_key=options.api_key, name=options.name)
+    url = options.endpoint or OPENAI_URL
+    found = await model_health(
+        base_url=url,
+        api_key=options.api_key,
+        name=options.name,
+        query=options.query,
+        headers=options.headers,
+    )
     if found.problem is not None:
         advice = "OPENAI_API_KEY and OPENAI_BASE_URL say how"
         return Finding(name="model", state="failed", says=found.problem, advice=advice)

@@ -126,6 +126,8 @@ def _(body: EventApplied) -> Told:
 @_of.register
 def _(body: Decided) -> Told:
     said = body.message.text if body.message is not None else ""
+    if body.message is not None and body.message.kept is not None and body.message.kept.cut:
+        said = f"{said} (of the answer not kept: {'; '.join(body.message.kept.cut)})".lstrip()
     match body.decision:
         case Delegate(calls=calls):
             what, why = f"call {', '.join(c.agent for c in calls)}" if calls else "look again", ""

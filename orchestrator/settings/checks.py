@@ -26,7 +26,7 @@ NEEDS: tuple[Need, ...] = ("database", "kafka", "model")
 ADDRESSED_BY: Mapping[Need, tuple[str, ...]] = {
     "database": ("DATABASE_URL",),
     "kafka": ("KAFKA_", "ORCHESTRATOR_TOPIC_"),
-    "model": ("LLM_MODEL", "OPENAI_"),
+    "model": ("LLM_MODEL", "OPENAI_", "ORCHESTRATOR_MODEL_DIALECT"),
 }
 """How the names begin without which a part can't even be looked at; others have defaults."""
 
@@ -88,6 +88,7 @@ def _problem(error: ErrorDetails) -> str:
     is_shown = (
         name not in SECRETS
         and "@" not in value
+        and "?" not in value
         and not value.startswith("'sk-")
         and len(value) <= MAX_SHOWN
     )
@@ -117,6 +118,8 @@ def contradictions(
             f"{expected('OPENAI_API_KEY')} (or set "
             "OPENAI_BASE_URL, for an endpoint that asks for none)",
         )
+    if variables.model_dialect >= {"responses", "chat-completions"}:
+        yield "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
     if "model" in needs and not variables.llm_model.startswith("openai:"):
         yield from _provider_key_problems(environ)
     folder = variables.orchestrator_agents_dir

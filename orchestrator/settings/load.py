@@ -225,6 +225,7 @@ def _model(v: Variables) -> ModelOptions:
     return ModelOptions(
         model=v.llm_model,
         base_url=v.openai_base_url,
+        dialect=v.model_dialect,
         # Other providers' libraries read their keys themselves.
         api_key=_revealed(v.openai_api_key) if v.llm_model.startswith("openai:") else None,
         timeout_seconds=v.orchestrator_model_timeout_seconds,

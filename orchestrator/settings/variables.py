@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import DIALECT, AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
 from orchestrator.telemetry.logs import LogFormat, LogLevel
@@ -94,7 +94,7 @@ Topic = Annotated[
 ]
 Address = Annotated[
     str,
-    Field(pattern=r"^https?://[^\s@]+$", description="a URL such as https://api.example.com/v1"),
+    Field(pattern=r"^https?://[^\s@#]+$", description="a URL such as https://api.example.com/v1"),
     AfterValidator(_address),
 ]
 Servers = Annotated[
@@ -134,6 +134,15 @@ ModelName = Annotated[
     Field(
         pattern=r"^[a-z0-9_]+:\S+$",
         description="provider:name, such as openai:gpt-4.1-mini",
+    ),
+]
+_SWITCH = f"({'|'.join(('auto', *DIALECT))})"
+ModelDialect = Annotated[
+    str,
+    BeforeValidator(_lower),
+    Field(
+        pattern=rf"^\s*{_SWITCH}(\s*,\s*{_SWITCH})*\s*$",
+        description=f"auto, or one or more of {', '.join(DIALECT)}, with commas between",
     ),
 ]
 Level = Annotated[
@@ -212,6 +221,7 @@ class Variables(BaseModel):
     openai_api_key: ApiKey | None = None
     openai_base_url: Address | None = None
     llm_model: ModelName = MODEL.model
+    orchestrator_model_dialect: ModelDialect = "auto"
     orchestrator_model_timeout_seconds: Seconds = MODEL.timeout_seconds
     orchestrator_model_temperature: Annotated[
         float | None, Field(ge=0, le=2, description="a number from 0 to 2")
@@ -271,6 +281,11 @@ class Variables(BaseModel):
     orchestrator_health_host: Text = HealthOptions().host
     orchestrator_metrics_port: Port | None = None
     orchestrator_metrics_host: Text | None = None
+
+    @property
+    def model_dialect(self) -> frozenset[str]:
+        names = {name.strip() for name in self.orchestrator_model_dialect.split(",")}
+        return frozenset(names - {"auto"})
 
 
 SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")

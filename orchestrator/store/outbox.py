@@ -28,7 +28,10 @@ SELECT * FROM (
         SELECT task_id, tenant, traceparent FROM tasks WHERE id = o.task LIMIT 1
     ) t ON true
     LEFT JOIN LATERAL (
-        SELECT seq, kind, body, change, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
+        -- What a model's answer holds for that model alone is nobody else's to read.
+        SELECT seq, kind, change, at,
+               CASE WHEN kind = 'decision' THEN body #- '{message,kept}' ELSE body END AS body
+        FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
     ) s ON true
 ) o
 WHERE before < $2

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.planners.agentic.options import DIALECT
+from orchestrator.settings import Need, Settings, examine_settings, load_settings
 from orchestrator.settings.variables import FILE_SUFFIX, KNOWN, SECRETS, Variables
 
 COMPLETE = {
@@ -218,6 +219,36 @@ def test_the_key_of_another_provider_is_refused_where_it_can_not_be_sent() -> No
     assert load({**environ, "LLM_MODEL": "openai:gpt-4.1"}).llm_model == "openai:gpt-4.1"
 
 
+def test_a_dialect_is_switches_and_auto_is_none() -> None:
+    for text, switches in {"auto": set(), " Auto , max-tokens ,responses": {"max-tokens"}}.items():
+        settings = load({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": text})
+        assert settings.model.dialect - {"responses"} == switches
+
+
+def test_a_dialect_that_is_not_known_is_told_with_those_that_are() -> None:
+    (line,) = problems({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "merge-messages,max_tokens"})
+    assert line.startswith(
+        "ORCHESTRATOR_MODEL_DIALECT: expected auto, or one or more of merge-messages, "
+    )
+    assert line.endswith("with commas between; got 'merge-messages,max_tokens'")
+    assert all(switch in line for switch in DIALECT)
+
+
+def test_a_dialect_has_one_path() -> None:
+    environ = {**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "responses,chat-completions"}
+    assert problems(environ) == [
+        "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
+    ]
+    assert "model" not in examine_settings({**environ}, env_file=None).usable
+
+
+@pytest.mark.parametrize("url", ["https://host/v1?code=CANARY#x", "host/v1?code=CANARY"])
+def test_the_query_of_a_wrong_address_is_not_shown(url: str) -> None:
+    (line,) = problems({**COMPLETE, "OPENAI_BASE_URL": url})
+    assert line.startswith("OPENAI_BASE_URL: expected a URL such as")
+    assert "CANARY" not in line
+
+
 def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
     (line,) = problems({**COMPLETE, "DATABASE_URL_FILE": str(tmp_path / "url")})
     assert line == "DATABASE_URL: is set, and so is DATABASE_URL_FILE; keep one of the two"
@@ -246,6 +277,7 @@ def test_an_unknown_variable_in_the_file_is_an_error_too(tmp_path: Path) -> None
 
 def test_no_setting_shows_a_secret() -> None:
     environ = COMPLETE | {
+        "OPENAI_BASE_URL": "https://host/v1?code=CANARY-5",
         "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "KAFKA_SASL_USERNAME": "me",
         "KAFKA_SASL_PASSWORD": "CANARY-3",

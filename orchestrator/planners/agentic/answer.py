@@ -19,6 +19,7 @@ MAX_DIGITS = 20
 MAX_TOKENS = 1_000_000_000
 """No turn has that many: a provider that counts more is wrong, and the task must be storable."""
 
+CUT = "the answer was cut at the bound of its output tokens"
 BROKEN_ENDS = frozenset({"error", "network_error"})
 """An answer that ended so broke on its way: that is no decision of the model's."""
 _CUT_ENDS = frozenset({"length", "max_tokens", "MAX_TOKENS"})
@@ -92,7 +93,7 @@ def why_unfinished(answer: AIMessage) -> str:
     """
     end = storable_text(end_of(answer))[:MAX_NAME]
     if end in _CUT_ENDS:
-        return "the answer was cut at the bound of its output tokens"
+        return CUT
     if end.lower() in _FILTERED_ENDS:
         filtered = answer.response_metadata.get("filtered") or []
         by = ", ".join([end, *(storable_text(str(name))[:MAX_NAME] for name in filtered)])
@@ -120,23 +121,28 @@ def _arguments(args: Any) -> JsonValue:
     if not isinstance(args, dict):
         return storable_text(args) if isinstance(args, str) else ""
     try:
-        return _storable(args, depth=0)
+        return storable(args)
     except RecursionError:
         return "(nested too deeply)"
 
 
-def _storable(value: Any, *, depth: int) -> JsonValue:
+def storable(value: Any, *, depth: int = 0) -> JsonValue:
+    """`value` without what PostgreSQL refuses.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
     if depth > MAX_DEPTH:
         raise RecursionError
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, dict):
         return {
-            storable_text(str(name)): _storable(part, depth=depth + 1)
+            storable_text(str(name)): storable(part, depth=depth + 1)
             for name, part in value.items()
         }
     if isinstance(value, list):
-        return [_storable(part, depth=depth + 1) for part in value]
+        return [storable(part, depth=depth + 1) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:

@@ -24,10 +24,15 @@ from orchestrator.domain.decision import (
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject, JsonValue
 from orchestrator.domain.step import Decided, Step
+from orchestrator.planners.agentic.answer import CUT
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
 
 _MAX_QUOTE = 300
+_IGNORES_TOOLS = (
+    ". No answer called a tool: the endpoint may ignore tools, as llama.cpp's server and others do "
+    "where the model's chat template has none; choose a model that can call tools"
+)
 
 
 def read_turn(
@@ -61,7 +66,9 @@ def limit_repairs(
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
     problem = f"{_problem(turn)} ({why})" if why else _problem(turn)
-    reason = f"the model gave no usable decision: {problem}"
+    is_all_text = all(map(_is_text, (*_answers(steps), turn.message)))
+    hint = _IGNORES_TOOLS if is_all_text and why in ("", CUT) else ""
+    reason = f"the model gave no usable decision: {problem}{hint}"
     return replace(turn, decision=Fail(reason=reason))
 
 
@@ -85,6 +92,19 @@ def repairs_in_a_row(steps: Sequence[Step]) -> int:
                 break
             count += 1
     return count
+
+
+def is_after_text(steps: Sequence[Step]) -> bool:
+    """Whether the last decision was plain text."""
+    return any(_is_text(message) for message in _answers(steps)[-1:])
+
+
+def _answers(steps: Sequence[Step]) -> list[ModelMessage | None]:
+    return [step.body.message for step in steps if isinstance(step.body, Decided)]
+
+
+def _is_text(message: ModelMessage | None) -> bool:
+    return message is not None and bool(message.text.strip()) and not message.tool_calls
 
 
 def _problem(turn: Turn) -> str:
