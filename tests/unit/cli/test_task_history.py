@@ -138,12 +138,11 @@ def test_who_sent_a_task_back_to_work_is_shown_where_it_was_said() -> None:
 
 
 def test_what_of_an_answer_was_not_kept_is_shown_with_its_decision() -> None:
-    kept = Kept(by="openai:m#1", cut=("reasoning_content: 600000 bytes, over the bound of 512000",))
+    kept = Kept(by="openai:m#1", cut=("reasoning: 600000 bytes, over the bound of 512000",))
     message = ModelMessage(text="I wait.", kept=kept)
     found = shown(Decided(decision=Wait(waiting_for="x"), message=message))
-    assert found.why == (
-        "I wait. (of the answer not kept: reasoning_content: 600000 bytes, over the bound of 512000)"
-    )
+    told = "of the answer not kept: reasoning: 600000 bytes, over the bound of 512000"
+    assert found.why == f"I wait. ({told})"
 
 
 def test_a_call_that_goes_out_is_not_said_to_go_out_at_most_once() -> None:
