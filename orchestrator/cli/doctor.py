@@ -32,7 +32,7 @@ from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.pooler import check_sessions
-from orchestrator.store.revision import check_revision, current, head
+from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
 from orchestrator.telemetry.logs import LogOptions, configure_logs
@@ -187,19 +187,14 @@ def _server(facts: ServerFacts) -> Finding:
 
 async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
     try:
-        found = await current(settings.database.url)
-        await check_revision(settings.database.url)
+        revision = await check_revision(settings.database.url)
     except (SchemaForeign, NotAllowed) as error:
         yield _unwell("schema", error, "nothing was changed there")
         return
     except SchemaMismatch as error:
         yield _unwell("schema", error, "`orchestrator migrate`")
         return
-    if found == head():
-        yield Finding(name="schema", state="ok", says=f"fits this release (revision {head()})")
-    else:
-        says = f"revision {found}, of a later release; this one needs {head()}, and works on it"
-        yield Finding(name="schema", state="warning", says=says, advice="replace the old release")
+    yield _schema(revision)
     living = await workers.count_living(database, lease=settings.engine.lease)
     if living:
         yield Finding(name="workers", state="ok", says=f"running: {living}")
@@ -212,6 +207,13 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield finding
     for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding
+
+
+def _schema(revision: str) -> Finding:
+    if revision == head():
+        return Finding(name="schema", state="ok", says=f"fits this release (revision {revision})")
+    says = f"revision {revision}, of a later release; this one needs {head()}, and works on it"
+    return Finding(name="schema", state="warning", says=says, advice="use the later release")
 
 
 async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:

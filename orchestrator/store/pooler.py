@@ -17,8 +17,9 @@ from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.errors import login_errors
 
 MARK = "orchestrator.session"
-ROUNDS = 3
-"""Beside other clients a pooler may give a client the same server twice by chance."""
+ROUNDS = 10
+"""Beside other clients a pooler may give a client the same server again by chance, so one is not
+enough: of five servers it does so ten times in a row once in 10 million."""
 
 STATEMENT_MODE = "transaction blocks not allowed"
 """PgBouncer's words."""

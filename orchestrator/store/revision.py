@@ -197,8 +197,8 @@ def _damaged(why: str) -> SchemaForeign:
     )
 
 
-async def check_revision(url: str) -> None:
-    """Refuses a database whose tables this release does not know.
+async def check_revision(url: str) -> str:
+    """Refuses a database whose tables this release does not know; its revision.
 
     Raises:
         SchemaBehind: it has those of an earlier release; migrations have to be run.
@@ -207,7 +207,7 @@ async def check_revision(url: str) -> None:
     """
     found, needed = await current(url), head()
     if found == needed:
-        return
+        return found
     if found is None:
         raise SchemaMismatch(
             f"the database has no schema yet, this release needs revision {needed}: "
@@ -216,7 +216,7 @@ async def check_revision(url: str) -> None:
     if is_later(found):
         # During a rolling upgrade the schema is ahead of the old workers; it only ever grows.
         log.warning("the database is at a later schema than this release", revision=found)
-        return
+        return found
     raise SchemaBehind(
         f"the database has the schema of revision {found}, this release needs {needed}: "
         "run `orchestrator migrate`"

@@ -10,8 +10,10 @@ import pytest_asyncio
 
 from orchestrator.domain.errors import NotAllowed, SchemaBehind, SchemaForeign, SchemaMismatch
 from orchestrator.store import tables
+from orchestrator.store.database import Database
 from orchestrator.store.migrations import bring_up_to_date, check, upgrade
 from orchestrator.store.revision import FIRST_TABLES, TABLES, check_revision, current, head
+from tests.fixtures.roles import role
 from tests.fixtures.servers import PostgresServer
 from tests.integration.cli.command import called
 from tests.integration.store.earlier import executed, made_by_earlier_release
@@ -158,18 +160,15 @@ async def test_a_later_schema_is_left_as_it_is(database_url: str) -> None:
     assert done.stdout.startswith("the schema is at revision 9999, of a later release")
 
 
-async def test_a_role_that_may_not_look_is_told_what_to_grant(database_url: str) -> None:
-    role = f"run_{uuid.uuid4().hex}"
-    await executed(database_url, f"CREATE ROLE {role} LOGIN")
-    url = database_url.replace("//postgres@", f"//{role}@")
-    try:
+async def test_a_role_that_may_not_look_is_told_what_to_grant(
+    database: Database, database_url: str
+) -> None:
+    async with role(database, database_url) as url:
         with pytest.raises(NotAllowed, match="GRANT SELECT ON ALL TABLES IN SCHEMA public TO"):
             await check_revision(url)
         await executed(database_url, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
         with pytest.raises(NotAllowed, match="may use no schema of this database"):
             await check_revision(url)
-    finally:
-        await executed(database_url, f"DROP ROLE {role}")
 
 
 def test_the_tables_that_are_looked_for_are_those_of_this_release() -> None:
