@@ -383,10 +383,10 @@ async def model_problem(options: ModelOptions) -> str | None:
 
 
 async def ask_model(options: ModelOptions) -> Turn:
-    """One turn of a small task, as a worker asks for it: tokens are spent.
+    """Two turns of a small task, as a worker asks for them: tokens are spent.
 
     Raises:
-        ModelFailed: it was not answered.
+        ModelFailed: one was not answered.
     """
     async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
         return await try_model(build_model(options, client=client), options=options)

@@ -45,7 +45,7 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
 Ask = Annotated[
-    bool, typer.Option("--ask", help="Send the model one request with tools; this spends tokens.")
+    bool, typer.Option("--ask", help="Send the model two requests with tools; this spends tokens.")
 ]
 
 
