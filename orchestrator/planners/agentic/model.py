@@ -286,9 +286,11 @@ class _Speaker:
 def _refusal(error: BaseException | None) -> str:
     """What an endpoint says that refused a request; empty where it refused none."""
     while error is not None:
-        response: Any = getattr(error, "response", None)
-        if getattr(response, "status_code", None) in _REFUSALS:
-            return str(response.text)
+        # OpenAI's errors hold the answer, those of other packages may be it.
+        for source in (getattr(error, "response", None), error):
+            if getattr(source, "status_code", None) in _REFUSALS:
+                bodies = (getattr(source, name, None) for name in ("text", "body"))
+                return next((body for body in bodies if isinstance(body, str)), str(error))
         error = error.__cause__
     return ""
 
