@@ -110,6 +110,8 @@ class FakeLlm:
         self.refused: list[Request] = []
         self.gives_objects = False
         """Arguments are objects, not their texts."""
+        self.closes = False
+        """Each connection after its answer: some packages never close their own."""
         self._script: dict[str, deque[Answer]] = {}
         self._arrived = asyncio.Condition()
         self._released = asyncio.Event()
@@ -139,7 +141,12 @@ class FakeLlm:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/{path:.+}", self._on_prompt)
         app.router.add_get("/v1/models", _on_models)
+        app.on_response_prepare.append(self._on_answer)
         return app
+
+    async def _on_answer(self, _: web.Request, response: web.StreamResponse) -> None:
+        if self.closes:
+            response.force_close()
 
     async def _on_prompt(self, request: web.Request) -> web.Response:
         arrived = time.time()

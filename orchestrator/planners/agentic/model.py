@@ -291,13 +291,14 @@ class _Speaker:
 def _refusal(error: BaseException | None) -> str:
     """What an endpoint says that refused a request; empty where it refused none."""
     while error is not None:
-        response: Any = getattr(error, "response", None)
-        status = getattr(response, "status_code", None)
         # Some gateways refuse with 200, and the status in the body.
-        if status in _REFUSALS or (
-            isinstance(error, NoCompletion) and error.refusal.status in _REFUSALS
-        ):
-            return str(getattr(response, "text", ""))
+        if isinstance(error, NoCompletion) and error.refusal.status in _REFUSALS:
+            return str(getattr(error.response, "text", ""))
+        # OpenAI's errors hold the answer, those of other packages may be it.
+        for source in (getattr(error, "response", None), error):
+            if getattr(source, "status_code", None) in _REFUSALS:
+                bodies = (getattr(source, name, None) for name in ("text", "body"))
+                return next((body for body in bodies if isinstance(body, str)), str(error))
         error = error.__cause__
     return ""
 

@@ -132,6 +132,36 @@ async def test_what_an_endpoint_refuses_is_learned_once_and_costs_no_turn(
     assert [line["setting"] for line in told][-1:] == [last] * bool(switches)
 
 
+PACKAGES: dict[str, tuple[str, Rule, str]] = {
+    "mistralai": ("langchain_mistralai", strict.mistral, "merge-messages"),
+    "deepseek": ("langchain_deepseek", strict.deepseek_thinking, "no-tool-choice"),
+}
+
+
+@pytest.mark.parametrize("provider", PACKAGES)
+async def test_what_a_providers_own_package_is_refused_is_learned_too(provider: str) -> None:
+    package, rule, switch = PACKAGES[provider]
+    pytest.importorskip(package)
+    async with running_llm() as llm, planning(llm, model=f"{provider}:planner") as planner:
+        llm.refuses, llm.closes = rule, True
+        with capture_logs() as told:
+            for _ in range(2):
+                assert await done(planner, the_task(tokens=None)) == ["crm", "accounts"]
+    assert [line["switch"] for line in told] == [switch]
+    assert len(llm.refused) == 1
+
+
+async def test_a_refusal_that_comes_with_200_is_learned_from_too() -> None:
+    def within(request: Request) -> Refusal | None:
+        refusal = strict.deepseek_thinking(request)
+        return (200, {"error": {**refusal[1]["error"], "code": 400}}) if refusal else None
+
+    async with running_llm() as llm, planning(llm) as planner:
+        llm.refuses = within
+        assert await done(planner) == ["crm", "accounts"]
+    assert len(llm.refused) == 1
+
+
 async def test_what_many_turns_learn_at_once_is_told_once() -> None:
     async with running_llm() as llm, planning(llm) as planner:
         llm.refuses = strict.mistral

@@ -167,6 +167,15 @@ async def test_items_of_the_responses_api_go_back_in_their_order() -> None:
     assert items == [shapes.REASONING_ITEM, shapes.FUNCTION_ITEM]
 
 
+async def test_items_of_an_endpoint_that_is_asked_for_responses_go_back_too() -> None:
+    async with serving(closing(200, shapes.RESPONSES)) as stub:
+        stub.url += "/responses"
+        async with planning(stub) as planner:
+            await planner.plan(await turn(planner, new_task()))
+    items = [i for i in stub.bodies[-1]["input"] if i.get("type") in ("reasoning", "function_call")]
+    assert items == [shapes.REASONING_ITEM, shapes.FUNCTION_ITEM]
+
+
 @pytest.mark.parametrize(
     ("model", "host"),
     [
