@@ -17,7 +17,7 @@ from chaos.kinds import task_message
 
 UPDATED = "update while it is refused, s"
 CAUGHT_UP = "update after it left, s"
-REFUSED = b"refuses this worker as a member of consumer group"
+REFUSED = b"refuses workers of this service as members of consumer group"
 ENDS_SECONDS = 60.0
 STAYS_SECONDS = (2.0, 5.0)
 

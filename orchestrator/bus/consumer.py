@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer
 
 from orchestrator.bus.connection import client_arguments, kafka_errors
-from orchestrator.bus.group import Group, check_owner, look_at_group, refusal, told_by
+from orchestrator.bus.group import Group, look_at_group, owner_problem, refusal, told_by
 from orchestrator.bus.ingest import Engine
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.polling import GroupRefused
@@ -115,7 +115,8 @@ class Consumer:
         owner = await identity(self._database)
         self._postgres.is_over()
         cluster, view = await look_at_group(self._options)
-        check_owner(self._options, view, owner)
+        if problem := owner_problem(self._options, view, owner):
+            raise InvalidSettings(problem)
         group = Group(self._options, owner, cluster_id=cluster)
         group.admit_earlier_releases(await has_earlier_releases(self._database))
         consumer = new_consumer(self._options, group)

@@ -21,7 +21,7 @@ from aiokafka.structs import OffsetAndMetadata
 from orchestrator.bus.connection import CLIENT_ERRORS, kafka_errors
 from orchestrator.bus.options import OWN_PREFIX, PREFIX, BusOptions
 from orchestrator.bus.topics import POLL_SECONDS, VISIBLE_SECONDS, admin
-from orchestrator.domain.errors import InvalidSettings, OrchestratorError
+from orchestrator.domain.errors import OrchestratorError
 from orchestrator.store.service import Identity
 
 MARK = "orchestrator "
@@ -137,16 +137,33 @@ async def _members(client: Any, group_id: str) -> tuple[str, tuple[str, ...]]:
     return group["protocol"], tuple(members)
 
 
-def check_owner(options: BusOptions, view: GroupView, identity: Identity) -> None:
-    """Raises `InvalidSettings` where the group is that of another service."""
+ADVICE = (
+    "two services must not read the same topics. Set DATABASE_URL to the database of the service, "
+    f"or give this one other topics ({OWN_PREFIX}TOPIC_…) and another {PREFIX}GROUP_ID"
+)
+
+
+def owner_problem(options: BusOptions, view: GroupView, identity: Identity) -> str | None:
+    """Why the group is not ours to join, also while nobody is in it."""
     others = view.services - {identity.service}
-    if others:
-        raise InvalidSettings(
-            f"consumer group {options.group_id!r} belongs to service {min(others)}, but "
-            f"DATABASE_URL names the database of service {identity.service}: {ADVICE}. If this "
-            "database replaces that one for good, delete the group with Kafka's own tools "
-            f"(`kafka-consumer-groups.sh --delete --group {options.group_id}`) and start again"
-        )
+    if not others:
+        return None
+    return (
+        f"consumer group {options.group_id!r} belongs to service {min(others)}, but DATABASE_URL "
+        f"names the database of service {identity.service}: {ADVICE}. If this database replaces "
+        "that one for good, stop all workers and delete the group with Kafka's own tools "
+        f"(`kafka-consumer-groups.sh --delete --group {options.group_id}`)"
+    )
+
+
+def foreign_members(
+    options: BusOptions, view: GroupView, identity: Identity, *, admits_earlier_releases: bool
+) -> str | None:
+    """What is wrong with who is in the group; None also where Kafka does not say who is."""
+    ours = {"", protocol_name(identity)}
+    if admits_earlier_releases:
+        ours.add(RoundRobinPartitionAssignor.name)
+    return None if view.protocol in ours else refusal(options, view)
 
 
 def refusal(options: BusOptions, view: GroupView | None) -> str:
@@ -154,16 +171,10 @@ def refusal(options: BusOptions, view: GroupView | None) -> str:
     members = view.members[:SHOWN_MEMBERS] if view else ()
     who = ", ".join(members) or "Kafka does not say which"
     return (
-        f"Kafka refuses this worker as a member of consumer group {options.group_id!r}: its "
-        f"members ({who}) use another database or are another program. {ADVICE}; or "
-        "stop those members"
+        f"Kafka refuses workers of this service as members of consumer group "
+        f"{options.group_id!r}: its members ({who}) use another database or are another program; "
+        f"{ADVICE}, or stop those members"
     )
-
-
-ADVICE = (
-    f"two services must not read the same topics: set DATABASE_URL to the database of the service, "
-    f"or give this one other topics ({OWN_PREFIX}TOPIC_…) and another {PREFIX}GROUP_ID"
-)
 
 
 async def told_by(options: BusOptions) -> GroupView | None:

@@ -14,6 +14,7 @@ from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import look_at_cluster
 from orchestrator.cli.doctor_agents import agent_findings, declared
+from orchestrator.cli.doctor_intake import intake_findings
 from orchestrator.cli.doctor_model import model_finding
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
@@ -21,7 +22,7 @@ from orchestrator.cli.session import dev_addresses, run
 from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
-from orchestrator.settings import Examined, Settings, examine_settings
+from orchestrator.settings import Examined, examine_settings
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.revision import check_revision, head
@@ -94,7 +95,7 @@ async def _parts(found: Examined) -> AsyncIterator[Finding]:
     else:
         yield skipped("Kafka")
     if "database" in found.usable:
-        async for finding in _postgres(found.settings):
+        async for finding in _postgres(found):
             yield finding
     else:
         yield skipped("PostgreSQL")
@@ -131,7 +132,8 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
 
 
-async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+async def _postgres(found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
@@ -145,7 +147,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
         middle = before + (datetime.now(UTC) - before) / 2
         yield _server(facts)
         yield clock_finding((facts.now - middle).total_seconds())
-        async for finding in _contents(database, settings):
+        async for finding in _contents(database, found):
             yield finding
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "look at the server's log")
@@ -168,7 +170,8 @@ def _server(facts: ServerFacts) -> Finding:
     return Finding(name="PostgreSQL", state="ok", says=f"{says}, takes writes")
 
 
-async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+async def _contents(database: Database, found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     try:
         await check_revision(settings.database.url)
     except SchemaMismatch as error:
@@ -182,10 +185,13 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
-    found = await declared(database, settings)
-    async for finding in agent_findings(found):
+    if "kafka" in found.usable:
+        async for finding in intake_findings(database, settings.bus, lease=settings.engine.lease):
+            yield finding
+    agents = await declared(database, settings)
+    async for finding in agent_findings(agents):
         yield finding
-    for finding in await _pauses(database, found.agents, settings.llm_model):
+    for finding in await _pauses(database, agents.agents, settings.llm_model):
         yield finding
 
 

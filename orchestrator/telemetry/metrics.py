@@ -84,6 +84,11 @@ KAFKA_GAP = Gauge(
 KAFKA_LAG = Gauge(
     "orchestrator_kafka_lag", "Messages of a partition not read yet", ["topic", "partition"]
 )
+KAFKA_BLOCKED = Gauge(
+    "orchestrator_kafka_blocked",
+    "Messages of a partition that Kafka hands out only when an open transaction before them ends",
+    ["topic", "partition"],
+)
 KAFKA_UNREAD = Gauge(
     "orchestrator_kafka_unread_partitions",
     "Partitions of the input topics that no worker of this service reads",

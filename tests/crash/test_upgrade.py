@@ -17,10 +17,11 @@ from orchestrator.store.revision import check_revision
 from tests.crash.conftest import FIELDS, WORDS, Office, furnished
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
-from tests.fixtures.service import new_service
+from tests.fixtures.service import Service, new_service
 from tests.integration.store.test_last_release import LastRelease
 
 RELEASE_0_1_0 = "0002"
+READ = "SELECT jsonb_array_length(intake->'reads'->$1) FROM workers"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -92,3 +93,25 @@ async def test_schema_of_a_release_before_is_waited_for_and_none_at_all_is_not(
         await check_revision(url)
     assert not missing.value.retryable
     await postgres.drop_database(f"{old_schema[:20]}_empty")
+
+
+async def test_a_killed_worker_that_comes_back_with_another_topic_reads_it(
+    service: Service,
+) -> None:
+    """Kafka gives a member that is back under its name what it had before."""
+    office = await furnished(service)
+    worker = office.worker("w")
+    await worker.start()
+    await office.check(*await office.publish(3))
+    await worker.kill()
+
+    topic = f"{service.place.prefix}events-2"
+    await office.worker("w", topic_events=topic).start()
+
+    async def is_read() -> bool:
+        ((read,),) = await office.observer.rows(READ, topic)
+        return read == service.place.bus.partitions
+
+    await until(is_read, what=f"all partitions of {topic} read")
+    await office.observer.task("after", WORDS, *FIELDS)
+    await office.check("after")

@@ -28,7 +28,7 @@ from tests.integration.bus.rows import count, has_tasks, publish_tasks
 from tests.integration.bus.test_faults import more_partitions, vanish
 
 LEASE = timedelta(seconds=60)
-REFUSED = r"refuses this worker as a member of consumer group .*another database"
+REFUSED = r"refuses workers of this service as members of consumer group .*another database"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
