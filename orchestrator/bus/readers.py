@@ -47,19 +47,28 @@ class Readers:
         self._engine = engine
         self._group = group
         self._interval = min(INTERVAL_SECONDS, options.session_timeout_seconds / 2)
+        self._patience = ALARM_SESSIONS * options.session_timeout_seconds
         self._looked = 0.0
         self._since: dict[TopicPartition, float] = {}
         """What nobody reads, and since when this worker knows."""
         self._renewed = False
-        self.unread: tuple[str, ...] = ()
+        self._unread: tuple[str, ...] = ()
         """Partitions that nobody has read for so long that somebody has to be told."""
+        self._apart_since: float | None = None
+        self._elsewhere: tuple[str, ...] = ()
+        """Groups and clusters in which workers of the same database have read for so long."""
 
     @property
     def problem(self) -> str | None:
-        if not self.unread:
+        if self._elsewhere:
+            return (
+                f"another worker of this database reads in {', '.join(self._elsewhere)}: give all "
+                "workers the same KAFKA_BOOTSTRAP_SERVERS and KAFKA_GROUP_ID"
+            )
+        if not self._unread:
             return None
         return (
-            f"no worker of this service reads {', '.join(self.unread)}: another consumer in group "
+            f"no worker of this service reads {', '.join(self._unread)}: another consumer in group "
             f"{self._options.group_id!r} may have taken them; stop it"
         )
 
@@ -75,11 +84,15 @@ class Readers:
         except StoreUnavailable:
             peers = None
         if peers is None:
-            self._since.clear()  # what the others said meanwhile is unknown
+            # What the others said meanwhile is unknown.
+            self._since, self._apart_since = {}, None
             return
         if self._group.admit_earlier_releases(any(peer.intake is None for peer in peers)):
             self.join_again()
+        before = self.problem
         self._note(unread(said, peers), now)
+        self._compare(said, peers, now)
+        self._tell(before)
         self._act(peers, now)
 
     def join_again(self) -> None:
@@ -96,20 +109,33 @@ class Readers:
             for topic in self._options.topics.inputs
         }
         reads = frozenset((p.topic, p.partition) for p in self._assignment.all)
-        return Intake(cluster=self._group.cluster_id, topics=counts, reads=reads)
+        return Intake(
+            cluster=self._group.cluster_id,
+            group=self._options.group_id,
+            topics=counts,
+            reads=reads,
+        )
 
     def _note(self, found: frozenset[TopicPartition], now: float) -> None:
         self._since = {p: self._since.get(p, now) for p in found}
-        patience = ALARM_SESSIONS * self._options.session_timeout_seconds
-        before = self.unread
-        self.unread = tuple(
-            f"{p.topic}/{p.partition}" for p in sorted(found) if now - self._since[p] >= patience
+        self._unread = tuple(
+            f"{p.topic}/{p.partition}"
+            for p in sorted(found)
+            if now - self._since[p] >= self._patience
         )
-        metrics.KAFKA_UNREAD.set(len(self.unread))
-        if self.unread and not before:
-            log.error("partitions are not read", reason=self.problem)
-        elif before and not self.unread:
-            log.info("all partitions are read again")
+        metrics.KAFKA_UNREAD.set(len(self._unread))
+
+    def _compare(self, said: Intake, peers: Sequence[Peer], now: float) -> None:
+        found = elsewhere(said, peers)
+        self._apart_since = (self._apart_since or now) if found else None
+        is_lasting = self._apart_since is not None and now - self._apart_since >= self._patience
+        self._elsewhere = found if is_lasting else ()
+
+    def _tell(self, before: str | None) -> None:
+        if self.problem and not before:
+            log.error("intake is incomplete", reason=self.problem)
+        elif before and not self.problem:
+            log.info("intake is complete again")
 
     def _act(self, peers: Sequence[Peer], now: float) -> None:
         """One worker has the group share out its partitions, once: it may have been outdated."""
@@ -136,3 +162,10 @@ def unread(said: Intake, peers: Sequence[Peer]) -> frozenset[TopicPartition]:
         for number in range(count)
         if (topic, number) not in read
     )
+
+
+def elsewhere(said: Intake, peers: Sequence[Peer]) -> tuple[str, ...]:
+    """The other groups and clusters in which workers of the same database read."""
+    intakes = [peer.intake for peer in peers if peer.intake and peer.intake.cluster]
+    places = {(i.group, i.cluster) for i in intakes} - {(said.group, said.cluster)}
+    return tuple(f"group {group!r} of cluster {cluster}" for group, cluster in sorted(places))

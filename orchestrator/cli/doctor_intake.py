@@ -27,6 +27,14 @@ async def intake_findings(
             says=f"no worker reads {', '.join(found)}",
             advice=f"stop the consumers of group {options.group_id!r} that are not of this service",
         )
+    if len(places := await service.places(database, lease=lease)) > 1:
+        yield Finding(
+            name="intake",
+            state="failed",
+            says="workers of this database read in more than one place: "
+            + ", ".join(f"group {group!r} of cluster {cluster}" for cluster, group in places),
+            advice="give all workers the same KAFKA_BOOTSTRAP_SERVERS and KAFKA_GROUP_ID",
+        )
     try:
         async with asyncio.timeout(3 * options.request_timeout_seconds):
             yield await _group(database, options)

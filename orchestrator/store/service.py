@@ -44,6 +44,12 @@ WHERE NOT EXISTS (SELECT FROM living WHERE intake IS NULL OR intake_at > now() -
 """
 
 
+PLACES = """
+SELECT DISTINCT intake->>'cluster' AS cluster, intake->>'group' AS group_id FROM workers
+WHERE heartbeat_at > now() - $1::interval AND intake ? 'cluster' ORDER BY 1, 2
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Of a database."""
@@ -59,6 +65,7 @@ class Intake:
     """What one worker reads of Kafka, as it says in its row."""
 
     cluster: str
+    group: str
     topics: Mapping[str, int]
     """The topics that it is to read, with their partitions."""
     reads: frozenset[TopicPartition]
@@ -67,7 +74,12 @@ class Intake:
         by_topic: dict[str, list[int]] = {topic: [] for topic in self.topics}
         for topic, partition in sorted(self.reads):
             by_topic.setdefault(topic, []).append(partition)
-        return {"cluster": self.cluster, "topics": dict(self.topics), "reads": by_topic}
+        return {
+            "cluster": self.cluster,
+            "group": self.group,
+            "topics": dict(self.topics),
+            "reads": by_topic,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +142,7 @@ def _intake(document: Mapping[str, Any] | None) -> Intake | None:
     reads = document.get("reads", {})
     return Intake(
         cluster=document.get("cluster", ""),
+        group=document.get("group", ""),
         topics=document.get("topics", {}),
         reads=frozenset((topic, n) for topic, numbers in reads.items() for n in numbers),
     )
@@ -139,3 +152,8 @@ async def unread(database: Database, *, lease: timedelta, quiet: timedelta) -> S
     """Partitions, as `topic/partition`, that no living worker reads."""
     sql = UNREAD.format(lease="$1::interval", quiet="$2::interval")
     return [row["example"] for row in await database.fetch(sql, lease, quiet)]
+
+
+async def places(database: Database, *, lease: timedelta) -> list[tuple[str, str]]:
+    """The clusters and groups in which living workers read: one, unless their settings differ."""
+    return [(r["cluster"], r["group_id"]) for r in await database.fetch(PLACES, lease)]

@@ -255,3 +255,17 @@ async def test_a_member_that_is_back_reads_the_partitions_that_a_topic_got_meanw
     await more_partitions(options, options.topics.tasks, 5)
     async with running_consumer(database, named, await worker(database)) as ours:
         await until(lambda: len(ours.state.partitions) == 8, seconds=20)
+
+
+async def test_workers_of_one_database_in_two_groups_are_told(
+    database: Database, options: BusOptions
+) -> None:
+    apart = replace(options, group_id=f"{options.group_id}-2")
+    async with (
+        running_consumer(database, options, await worker(database, "one")) as one,
+        running_consumer(database, apart, await worker(database, "two")) as two,
+    ):
+        for consumer, other in ((one, apart), (two, options)):
+            words = f"another worker of this database reads in group '{other.group_id}'"
+            await until(lambda c=consumer, w=words: any(w in p for p in c.state.problems))
+        assert len(await service.places(database, lease=LEASE)) == 2
