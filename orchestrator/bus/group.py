@@ -101,22 +101,28 @@ async def look_at_group(options: BusOptions) -> tuple[str, GroupView]:
     async with admin(options) as client:
         with kafka_errors("look at the consumer group"):
             cluster = await client.describe_cluster()
-            offsets = await _offsets(client, options.group_id)
+            offsets = await _offsets(client, options)
             protocol, members = await _members(client, options.group_id)
-    inputs = options.topics.inputs
-    marks = {o.metadata for p, o in offsets.items() if p.topic in inputs and o.metadata}
+    marks = {offset.metadata or "" for offset in offsets.values()}
     services = frozenset(m.removeprefix(MARK) for m in marks if m.startswith(MARK))
     view = GroupView(protocol=protocol, members=members, services=services)
     return str(cluster["cluster_id"]), view
 
 
-async def _offsets(client: Any, group_id: str) -> Mapping[TopicPartition, OffsetAndMetadata]:
+async def _offsets(client: Any, options: BusOptions) -> Mapping[TopicPartition, OffsetAndMetadata]:
     """A cluster that never had a group needs a moment to find a place for the first one."""
+    partitions = [
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in await client.describe_topics(list(options.topics.inputs))
+        for partition in topic["partitions"]
+    ]
     deadline = time.monotonic() + VISIBLE_SECONDS
     while True:
         try:
             found: Mapping[TopicPartition, OffsetAndMetadata]
-            found = await client.list_consumer_group_offsets(group_id)
+            found = await client.list_consumer_group_offsets(
+                options.group_id, partitions=partitions
+            )
         except kafka.KafkaError as error:
             if not error.retriable or time.monotonic() > deadline:
                 raise
