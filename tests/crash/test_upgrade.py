@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import SchemaBehind, SchemaMismatch
@@ -18,10 +19,10 @@ from tests.crash.conftest import FIELDS, WORDS, Office, furnished
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
 from tests.fixtures.service import Service, new_service
+from tests.integration.bus.test_faults import more_partitions
 from tests.integration.store.test_last_release import LastRelease
 
 RELEASE_0_1_0 = "0002"
-READ = "SELECT jsonb_array_length(intake->'reads'->$1) FROM workers"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -95,23 +96,18 @@ async def test_schema_of_a_release_before_is_waited_for_and_none_at_all_is_not(
     await postgres.drop_database(f"{old_schema[:20]}_empty")
 
 
-async def test_a_killed_worker_that_comes_back_with_another_topic_reads_it(
+async def test_a_killed_worker_that_comes_back_reads_partitions_that_are_new(
     service: Service,
 ) -> None:
     """Kafka gives a member that is back under its name what it had before."""
-    office = await furnished(service)
-    worker = office.worker("w")
-    await worker.start()
-    await office.check(*await office.publish(3))
+    office, bus = await furnished(service), service.place.bus
+    worker = await office.worker("w").start()
     await worker.kill()
+    await more_partitions(bus, bus.topics.tasks, bus.partitions + 1)
+    await office.worker("w").start()
 
-    topic = f"{service.place.prefix}events-2"
-    await office.worker("w", topic_events=topic).start()
-
-    async def is_read() -> bool:
-        ((read,),) = await office.observer.rows(READ, topic)
-        return read == service.place.bus.partitions
-
-    await until(is_read, what=f"all partitions of {topic} read")
-    await office.observer.task("after", WORDS, *FIELDS)
+    task = {"task_id": "after", "task_description": f"[after] {WORDS}", "required_fields": FIELDS}
+    async with AIOKafkaProducer(bootstrap_servers=bus.bootstrap_servers) as producer:
+        value = orjson.dumps(task)
+        await producer.send_and_wait(bus.topics.tasks, value, partition=bus.partitions)
     await office.check("after")
