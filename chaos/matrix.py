@@ -9,6 +9,7 @@ from chaos.faults import (
     malformed,
     networks,
     postgres,
+    strangers,
     workers,
 )
 
@@ -39,6 +40,7 @@ MATRIX: tuple[Fault, ...] = (
     networks.AGENTS,
     networks.MODEL,
     malformed.FAULT,
+    strangers.FAULT,
 )
 
 NOT_RUN: tuple[tuple[str, str], ...] = (

@@ -125,6 +125,13 @@ class BusOptions:
             raise InvalidSettings(
                 f"{OWN_PREFIX}TOPIC_…: two topics share a name: {', '.join(names)}"
             )
+        # In the names of Kafka's metrics they are one. It creates both where one request asks for
+        # them, and of two requests it refuses the second.
+        if len({name.replace(".", "_") for name in names}) < len(names):
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: two topics differ only in '.' and '_', which is one name to "
+                f"Kafka: {', '.join(names)}; rename one of them"
+            )
         for name, value in (
             ("PARTITIONS", self.partitions),
             ("BATCH_MESSAGES", self.batch_messages),

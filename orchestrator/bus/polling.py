@@ -26,6 +26,12 @@ MAX_FAILURES = 3
 """Polls in a row that may fail before the consumer is built anew, or a batch is passed over."""
 
 
+class GroupRefused(KafkaUnavailable):
+    """The members of the consumer group are of another service, or another program."""
+
+    code = "group_refused"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Damage:
     """The messages at a partition's position can't be decoded, however often it is tried."""
@@ -95,6 +101,8 @@ class Polling:
     async def _failed(self, error: Exception) -> None:
         if isinstance(error, kafka.NoOffsetForPartitionError):
             return  # asked before the listener could say where to read
+        if isinstance(error, kafka.InconsistentGroupProtocolError):
+            raise GroupRefused("Kafka: the members of the group use another protocol") from error
         if isinstance(error, PERMISSION_ERRORS):
             with kafka_errors("read the topics"):
                 raise error

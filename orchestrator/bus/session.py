@@ -13,12 +13,14 @@ from aiokafka import errors as kafka
 
 from orchestrator.bus.damaged import damaged_batch
 from orchestrator.bus.gaps import Gap, damage_letter, gap_letter
+from orchestrator.bus.group import Group
 from orchestrator.bus.ingest import Engine, Ingest
 from orchestrator.bus.intake import Part, Reader
 from orchestrator.bus.mirror import Mirror
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.placing import find_places
 from orchestrator.bus.polling import Damage, Polling, Records
+from orchestrator.bus.readers import Readers
 from orchestrator.bus.rebalance import Assignment
 from orchestrator.bus.rest import rest
 from orchestrator.bus.topic_ids import KnownTopics
@@ -52,14 +54,14 @@ class Session:
         database: Database,
         options: BusOptions,
         engine: Engine,
-        cluster_id: str,
+        group: Group,
         stopping: asyncio.Event,
     ) -> None:
         self._consumer = consumer
         self._database = database
         self._options = options
         self._engine = engine
-        self._cluster_id = cluster_id
+        self._cluster_id = cluster_id = group.cluster_id
         self._stopping = stopping
         self._reader = Reader(options, cluster_id=cluster_id)
         self._ingest = Ingest(database, options, engine=engine, reader=self._reader)
@@ -71,7 +73,15 @@ class Session:
             patience_seconds=options.stalled_after_seconds,
             stopping=stopping,
         )
-        self._mirror = Mirror(consumer)
+        self._mirror = Mirror(consumer, mark=group.mark)
+        self.readers = Readers(
+            consumer,
+            self.assignment,
+            database=database,
+            options=options,
+            engine=engine,
+            group=group,
+        )
         self._topics = KnownTopics(consumer, cluster_id=cluster_id)
         self._watch = Watch(consumer, self.assignment, options)
         self.postgres = Outage("PostgreSQL", during="intake", max_delay_seconds=RETRY_SECONDS)
@@ -106,11 +116,13 @@ class Session:
                 await self._write(await self._parts(polled))
         self._mirror.tick()
         self._listen()
+        await self.readers.look()
         await self._watch.check(is_paused=self._paused)
 
     async def close(self) -> None:
         """Commits the last offsets; leaving the group is the consumer's own."""
         self._watch.close()
+        self.readers.close()
         await self._mirror.close()
 
     # What waits beside the messages: partitions without a place, gaps, pressure.
@@ -144,6 +156,7 @@ class Session:
         for partition, position in places.at.items():
             self.assignment.place(partition, position, paused=self._paused)
             metrics.KAFKA_GAP.labels(*partition).set(0)
+        self._mirror.note(places.at)
         for partition, gap in places.gaps.items():
             await self._meet(partition, gap, generation=generation)
 
@@ -202,7 +215,7 @@ class Session:
         has_grown = any(known[t] > self._partitions.get(t, known[t]) for t in topics)
         self._partitions |= {t: count for t, count in known.items() if count}
         if has_grown:
-            self._consumer.subscribe(topics, listener=self.assignment)
+            self.readers.join_again()
 
     def _listen(self) -> None:
         silent = self._watch.silence_seconds(is_paused=self._paused)

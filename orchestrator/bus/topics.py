@@ -139,6 +139,12 @@ async def _create(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
 def _check_created(response: Any) -> None:
     for name, code, *rest in response.topic_errors:
         error = kafka.for_code(code)
+        if error is kafka.InvalidTopicError:
+            why = rest[0] if rest and rest[0] else "its name is not valid"
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: Kafka refuses to create topic {name!r}: {why}; choose "
+                "another name"
+            )
         if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
             raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
 

@@ -15,6 +15,7 @@ from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import look_at_cluster
 from orchestrator.cli.doctor_agents import agent_findings, declared
+from orchestrator.cli.doctor_intake import intake_findings
 from orchestrator.cli.doctor_model import model_finding
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
@@ -28,7 +29,7 @@ from orchestrator.domain.errors import (
     SchemaForeign,
     SchemaMismatch,
 )
-from orchestrator.settings import Examined, Settings, examine_settings
+from orchestrator.settings import Examined, examine_settings
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.pooler import check_sessions
@@ -107,7 +108,7 @@ async def _parts(found: Examined, *, may_ask: bool) -> AsyncIterator[Finding]:
     else:
         yield skipped("Kafka")
     if "database" in found.usable:
-        async for finding in _postgres(found.settings):
+        async for finding in _postgres(found):
             yield finding
     else:
         yield skipped("PostgreSQL")
@@ -144,7 +145,8 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
 
 
-async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+async def _postgres(found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
@@ -159,7 +161,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
         middle = before + (datetime.now(UTC) - before) / 2
         yield _server(facts)
         yield clock_finding((facts.now - middle).total_seconds())
-        async for finding in _contents(database, settings):
+        async for finding in _contents(database, found):
             yield finding
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "look at the server's log")
@@ -185,7 +187,8 @@ def _server(facts: ServerFacts) -> Finding:
     return Finding(name="PostgreSQL", state="ok", says=f"{says}, takes writes")
 
 
-async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+async def _contents(database: Database, found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     try:
         revision = await check_revision(settings.database.url)
     except (SchemaForeign, NotAllowed) as error:
@@ -202,10 +205,13 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
-    found = await declared(database, settings)
-    async for finding in agent_findings(found, environ=settings.environ):
+    if "kafka" in found.usable:
+        async for finding in intake_findings(database, settings.bus, lease=settings.engine.lease):
+            yield finding
+    agents = await declared(database, settings)
+    async for finding in agent_findings(agents, environ=settings.environ):
         yield finding
-    for finding in await _pauses(database, found.agents, settings.llm_model):
+    for finding in await _pauses(database, agents.agents, settings.llm_model):
         yield finding
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from orchestrator.store.database import Database
+from orchestrator.store.service import UNREAD
 
 COUNTED = 1000
 EXAMPLES = 5
@@ -162,6 +163,12 @@ JOIN (SELECT topic || '/' || partition AS place, max(next_offset) AS next_offset
   ON p.place = split_part(i.source, '/', 1) || '/' || split_part(i.source, '/', 2)
 WHERE split_part(i.source, '/', 3)::bigint >= p.next_offset
 """,
+    ),
+    Invariant(
+        name="partition_unread",
+        meaning="partitions of the input topics that no worker has read for a minute",
+        remedy="stop the consumers of the group that are not of this service; see `doctor`",
+        sql=UNREAD.format(lease="(SELECT lease FROM given)", quiet="interval '1 minute'"),
     ),
     Invariant(
         name="month_not_begun",

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData()
 
@@ -194,7 +194,18 @@ workers = Table(
     Column("heartbeat_at", _time, nullable=False, server_default=_now),
     Column("tasks", Integer),
     Column("room", Integer),
+    # Which partitions it reads; NULL where its release does not say.
+    Column("intake", JSONB),
+    Column("intake_at", _time),
     UniqueConstraint("name", name="workers_name_key"),
+)
+
+# One row, made with the table: what tells this database from those of other services.
+service = Table(
+    "service",
+    metadata,
+    Column("id", UUID, nullable=False),
+    PrimaryKeyConstraint("id", name="service_pkey"),
 )
 
 leases = Table(

@@ -4,9 +4,11 @@ import asyncio
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from orchestrator.bus.group import Group
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.session import Session
 from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.service import Identity
 from tests.fakes.bus import CountingEngine
 
 PLACE = TopicPartition("tasks", 0)
@@ -41,7 +43,7 @@ async def test_messages_before_the_position_are_not_written_again() -> None:
         database=Database(DatabaseOptions(url="postgresql://127.0.0.1/nowhere")),
         options=BusOptions(),
         engine=CountingEngine().as_engine(),
-        cluster_id="c",
+        group=Group(BusOptions(), Identity(service="s", place="p"), cluster_id="c"),
         stopping=asyncio.Event(),
     )
     session.assignment.positions[PLACE] = 5

@@ -48,6 +48,8 @@ class FakeConsumer:
     def highwater(self, _: TopicPartition) -> int:
         return self.end
 
+    last_stable_offset = highwater
+
     def last_poll_timestamp(self, _: TopicPartition) -> int:
         return self.answered_ms
 
