@@ -97,7 +97,8 @@ class Consumer:
                 await rest(self._outage.failed(error), until=self._stopping)
 
     async def _live(self) -> None:
-        await ensure_topics(self._options)
+        # Only what is read here: an output topic that is gone must not stop the input.
+        await ensure_topics(self._options, self._options.topics.inputs)
         cluster = await cluster_id(self._options)
         consumer = new_consumer(self._options)
         session = Session(
