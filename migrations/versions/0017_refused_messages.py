@@ -36,6 +36,7 @@ def upgrade() -> None:
         "outbox_topic", "outbox", ["topic", "id"], postgresql_where=sa.text("topic IS NOT NULL")
     )
     op.add_column("kafka_positions", sa.Column("placed_offset", sa.BigInteger()))
+    op.add_column("kafka_positions", sa.Column("placed_by", sa.BigInteger()))
     op.add_column(
         "kafka_positions",
         sa.Column("crashes", sa.SmallInteger(), server_default="0", nullable=False),
@@ -50,6 +51,7 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.drop_column("kafka_positions", "is_fetched")
     op.drop_column("kafka_positions", "crashes")
+    op.drop_column("kafka_positions", "placed_by")
     op.drop_column("kafka_positions", "placed_offset")
     op.drop_index("outbox_topic", table_name="outbox")
     # What was set aside is sent again rather than lost.

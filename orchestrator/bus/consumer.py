@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from orchestrator.bus.connection import client_arguments, kafka_errors
+from orchestrator.bus.inflating import limit_batches
 from orchestrator.bus.ingest import Engine
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.rest import rest
@@ -146,6 +147,7 @@ async def _stop(consumer: AIOKafkaConsumer, session: Session) -> None:
 
 def new_consumer(options: BusOptions) -> AIOKafkaConsumer:
     """A consumer of the group that never follows Kafka's own positions: PostgreSQL has ours."""
+    limit_batches(options.max_inflated_bytes)
     return AIOKafkaConsumer(
         **client_arguments(options),
         group_id=options.group_id,

@@ -202,8 +202,10 @@ kafka_positions = Table(
     Column("next_offset", BigInteger, nullable=False),
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("topic_id", Text),
-    # Where the last reader began, and how many died while they read the message at `next_offset`.
+    # Where the last reader began and who it was (null: it left well); and how many readers died
+    # while they read what is at `placed_offset`, with its messages fetched or before.
     Column("placed_offset", BigInteger),
+    Column("placed_by", BigInteger),
     Column("crashes", SmallInteger, nullable=False, server_default="0"),
     Column("is_fetched", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("cluster_id", "topic", "partition", name="kafka_positions_pkey"),
