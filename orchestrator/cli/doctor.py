@@ -12,9 +12,11 @@ from rich.text import Text
 
 from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
+from orchestrator.bus.topic_facts import look_at_topics
 from orchestrator.bus.topics import look_at_cluster
 from orchestrator.cli.doctor_agents import agent_findings, declared
 from orchestrator.cli.doctor_model import model_finding
+from orchestrator.cli.doctor_topics import topic_findings
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
@@ -22,7 +24,7 @@ from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
 from orchestrator.settings import Examined, Settings, examine_settings
-from orchestrator.store import targets, workers
+from orchestrator.store import outbox, targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
@@ -108,6 +110,7 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(3 * options.request_timeout_seconds):
             cluster = await look_at_cluster(options)
+            facts = await look_at_topics(options)
     except (OrchestratorError, TimeoutError) as error:
         yield Finding(
             name="Kafka",
@@ -129,6 +132,8 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
         return
     counts = ", ".join(f"{name} ({cluster.topics[name]})" for name in options.topics.all)
     yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
+    for finding in topic_findings(facts, options):
+        yield finding
 
 
 async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
@@ -182,11 +187,26 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
+    for finding in await _refused(database):
+        yield finding
     found = await declared(database, settings)
     async for finding in agent_findings(found):
         yield finding
     for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding
+
+
+async def _refused(database: Database) -> list[Finding]:
+    """Messages that Kafka did not take, and that are kept until they are sent again."""
+    return [
+        Finding(
+            name="outbox",
+            state="warning",
+            says=f"topic {r.topic!r} refused {r.rows} messages, which are set aside: {r.reason}",
+            advice="correct the topic, then run `orchestrator outbox retry`",
+        )
+        for r in await outbox.refused(database)
+    ]
 
 
 async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:

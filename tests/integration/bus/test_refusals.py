@@ -12,6 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
+from orchestrator.bus.topic_facts import look_at_topics
 from orchestrator.bus.topics import admin, create_topics, ensure_topics
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.store import outbox, workers
@@ -145,6 +146,18 @@ async def test_letters_wait_for_their_right_and_go_on_by_themselves(
         await until(lambda: not relay.problems)
     assert len(set(await letters_in(options))) == 521
     assert await outbox.count_refused(database) == 0
+
+
+async def test_rights_and_settings_are_asked_of_the_broker(strict_options: BusOptions) -> None:
+    options = strict_options
+    await deny_writing(options, options.topics.task_updates)
+    await configure(options, options.topics.dead_letters, cleanup_policy="compact")
+    facts = {f.name: f for f in await look_at_topics(options)}
+    assert sorted(facts) == sorted(options.topics.all)
+    assert facts[options.topics.task_updates].denied == ("write",)
+    assert [f.denied for f in facts.values()].count(()) == 3
+    assert facts[options.topics.dead_letters].settings["cleanup.policy"] == "compact"
+    assert facts[options.topics.dead_letters].replicas == 1
 
 
 async def test_letters_wait_for_a_topic_that_is_gone(
