@@ -6,6 +6,7 @@ from chaos.faults import (
     crash_loop,
     crash_points,
     kafka,
+    letters,
     malformed,
     networks,
     postgres,
@@ -38,6 +39,7 @@ MATRIX: tuple[Fault, ...] = (
     networks.AGENTS,
     networks.MODEL,
     malformed.FAULT,
+    letters.FAULT,
 )
 
 NOT_RUN: tuple[tuple[str, str], ...] = (
