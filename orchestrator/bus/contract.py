@@ -166,9 +166,10 @@ class _Message(BaseModel):
         # Pydantic would make an error of each unknown name, and there may be very many.
         strange = {"": _take_unknown(present, cls.model_fields)}
         for name, inner in NESTED.items():
-            if name in cls.model_fields and isinstance(present.get(name), dict):
-                present[name] = dict(present[name])
-                strange[name] = _take_unknown(present[name], inner)
+            value = present.get(name)
+            if name in cls.model_fields and isinstance(value, dict):
+                present[name] = fields = dict(value)
+                strange[name] = _take_unknown(fields, inner)
         try:
             message = cls.model_validate(present)
         except ValidationError as error:
@@ -180,7 +181,7 @@ class _Message(BaseModel):
         return message
 
 
-def _take_unknown(fields: dict[str, Any], known: Container[str]) -> list[str]:
+def _take_unknown(fields: JsonObject, known: Container[str]) -> list[str]:
     """Takes the fields that are not known out of these; answers their names."""
     unknown = [name for name in fields if name not in known]
     for name in unknown:

@@ -59,7 +59,7 @@ async def test_others_have_their_turn_between_slow_messages() -> None:
     assert turns >= 10
 
 
-VERY_MANY = {f"name-{number}": 1 for number in range(5000)}
+VERY_MANY: JsonObject = {f"name-{number}": 1 for number in range(5000)}
 LONG = "task_description" * 1000
 
 
@@ -100,7 +100,7 @@ def test_pydantic_is_shown_no_unknown_name(monkeypatch: pytest.MonkeyPatch) -> N
 
     def validate(_: object, value: JsonObject) -> TaskMessage:
         shown.append(value)
-        return TaskMessage.model_construct()
+        return TaskMessage.model_construct(task_description="x")
 
     monkeypatch.setattr(TaskMessage, "model_validate", classmethod(validate))
     with pytest.raises(InvalidMessage):
