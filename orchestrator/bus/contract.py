@@ -162,7 +162,7 @@ class _Message(BaseModel):
         Raises:
             InvalidMessage: `schema`, with every field that is wrong, and what it should be.
         """
-        present = {name: value for name, value in data.items() if value is not None}
+        present: JsonObject = {n: value for n, value in data.items() if value is not None}
         # Pydantic would make an error of each unknown name, and there may be very many.
         strange = {"": _take_unknown(present, cls.model_fields)}
         for name, inner in NESTED.items():
