@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from orchestrator.bus import inflating
 from orchestrator.bus.intake import Item, Reader
 from orchestrator.bus.options import BusOptions
 from orchestrator.domain.ids import WorkerId
@@ -114,6 +115,24 @@ async def test_a_message_that_kills_its_readers_is_a_dead_letter_after_a_few(
     assert headers["dlq.reason"] == "crash_loop"
     assert headers["dlq.original.offset"] == str(before)
     assert row["value"] == POISON
+
+
+async def test_a_batch_that_kills_whoever_fetches_it_is_a_dead_letter_as_it_came(
+    database: Database, options: BusOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killing(_: bytes) -> bytes:
+        raise SystemError("killed")
+
+    await publish(options, [task_value("a"), task_value("b")], compression="zstd")
+    await publish(options, [task_value("c")])
+    with monkeypatch.context() as patched:
+        patched.setitem(inflating.CODECS, "zstd_decode", killing)
+        assert 2 <= await lives_until(database, options, 1) <= 5
+    inflating.limit_batches(options.max_inflated_bytes)  # the codecs as they were
+    ((headers, row),) = await letters(database)
+    assert headers["dlq.reason"] == "crash_loop"
+    assert (headers["dlq.original.offset"], headers["dlq.gap.next_offset"]) == ("0", "2")
+    assert inflating.CODECS["zstd_decode"](row["value"][61:]).count(b"task_id") == 2
 
 
 async def test_who_ends_well_or_lives_makes_nothing_suspect(
