@@ -6,6 +6,7 @@ from chaos.faults import (
     crash_loop,
     crash_points,
     kafka,
+    letters,
     malformed,
     networks,
     postgres,
@@ -41,6 +42,7 @@ MATRIX: tuple[Fault, ...] = (
     networks.MODEL,
     malformed.FAULT,
     strangers.FAULT,
+    letters.FAULT,
 )
 
 NOT_RUN: tuple[tuple[str, str], ...] = (

@@ -148,6 +148,10 @@ class App:
             return "; ".join(state.problems)
         return None if state.is_joined else "has not joined the consumer group yet"
 
+    def publishing_problem(self) -> str | None:
+        """Which topic takes no messages right now, and why; None where all do."""
+        return "; ".join(self._relay.problems) or None
+
     @property
     def _grace(self) -> timedelta:
         return self._options.engine.grace

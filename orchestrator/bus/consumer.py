@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 
 from orchestrator.bus.connection import client_arguments, kafka_errors
 from orchestrator.bus.group import Group, look_at_group, owner_problem, refusal, told_by
+from orchestrator.bus.inflating import limit_batches
 from orchestrator.bus.ingest import Engine
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.polling import GroupRefused
@@ -111,7 +112,8 @@ class Consumer:
                 await rest(self._outage.failed(error), until=self._stopping)
 
     async def _live(self) -> None:
-        await ensure_topics(self._options)
+        # Only what is read here: an output topic that is gone must not stop the input.
+        await ensure_topics(self._options, self._options.topics.inputs)
         owner = await identity(self._database)
         self._postgres.is_over()
         cluster, view = await look_at_group(self._options)
@@ -178,6 +180,7 @@ async def _stop(consumer: AIOKafkaConsumer, session: Session) -> None:
 
 def new_consumer(options: BusOptions, group: Group) -> AIOKafkaConsumer:
     """A consumer of the group that never follows Kafka's own positions: PostgreSQL has ours."""
+    limit_batches(options.max_inflated_bytes)
     return AIOKafkaConsumer(
         **client_arguments(options),
         group_id=options.group_id,

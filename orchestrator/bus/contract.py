@@ -5,7 +5,7 @@ silently else. `metadata` takes whatever else a sender wants to say. A field tha
 that is absent.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
@@ -162,12 +162,31 @@ class _Message(BaseModel):
         Raises:
             InvalidMessage: `schema`, with every field that is wrong, and what it should be.
         """
-        present = {name: value for name, value in data.items() if value is not None}
+        present: JsonObject = {n: value for n, value in data.items() if value is not None}
+        # Pydantic would make an error of each unknown name, and there may be very many.
+        strange = {"": _take_unknown(present, cls.model_fields)}
+        for name, inner in NESTED.items():
+            value = present.get(name)
+            if name in cls.model_fields and isinstance(value, dict):
+                present[name] = fields = dict(value)
+                strange[name] = _take_unknown(fields, inner)
         try:
-            return cls.model_validate(present)
+            message = cls.model_validate(present)
         except ValidationError as error:
-            text = explain(error.errors(include_url=False), known=cls.model_fields)
+            found = error.errors(include_url=False)
+            text = explain(found, known=cls.model_fields, unknown=strange)
             raise InvalidMessage("schema", text) from error
+        if any(strange.values()):
+            raise InvalidMessage("schema", explain((), known=cls.model_fields, unknown=strange))
+        return message
+
+
+def _take_unknown(fields: JsonObject, known: Container[str]) -> list[str]:
+    """Takes the fields that are not known out of these; answers their names."""
+    unknown = [name for name in fields if name not in known]
+    for name in unknown:
+        del fields[name]
+    return unknown
 
 
 class TaskMessage(_Message):
@@ -292,26 +311,30 @@ def check_event(message: EventMessage) -> None:
             )
 
 
-def explain(errors: Sequence[Any], *, known: Iterable[str]) -> str:
-    """Pydantic's findings in our words: one clause a field, the first few of them."""
-    extra = [e["loc"] for e in errors if e["type"] == "extra_forbidden"]
-    found = dict.fromkeys(_clause(e) for e in errors if e["type"] != "extra_forbidden")
-    top = [str(loc[0]) for loc in extra if len(loc) == 1]
-    clauses = [*([_unknown(top, list(known))] if top else [])]
-    for name, inner in NESTED.items():
-        if strange := [str(loc[1]) for loc in extra if len(loc) > 1 and loc[0] == name]:
-            clauses.append(f"{name}: {_unknown(strange, list(inner))}")
-    clauses += found
+def explain(
+    errors: Sequence[Any], *, known: Iterable[str], unknown: Mapping[str, Sequence[str]]
+) -> str:
+    """What is wrong, in our words: one clause a field, the first few of them.
+
+    `errors` are Pydantic's; `unknown` are names that no field has, by the field that they are in.
+    """
+    clauses = [
+        f"{field}: {_unknown(names, NESTED[field])}" if field else _unknown(names, list(known))
+        for field, names in unknown.items()
+        if names
+    ]
+    clauses += dict.fromkeys(_clause(e) for e in errors)
     more = len(clauses) - MAX_SHOWN_ERRORS
     return "; ".join(clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
 
 
-def _unknown(fields: list[str], known: list[str]) -> str:
-    first = fields[0]
+def _unknown(fields: Sequence[str], known: Sequence[str]) -> str:
+    # Cut: a near name is looked for in time that grows with the square of the length.
+    first = fields[0][:MAX_NAME]
     close = get_close_matches(first, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
-    return f"unknown field {shown(first)}{hint}{more}; known are {', '.join(known)}"
+    return f"unknown field {shown(fields[0])}{hint}{more}; known are {', '.join(known)}"
 
 
 def _clause(error: Any) -> str:

@@ -30,11 +30,16 @@ NEXT_OFFSET = "dlq.gap.next_offset"
 
 GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
 STORE_REJECTED = "store_rejected"
+BATCH_TOO_LARGE = "batch_too_large"
 CRASH_LOOP = "crash_loop"
 OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
 """Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 OF_MESSAGES = ("invalid_json", "invalid_utf8", "null_value", "too_large", "too_deep", "schema")
-REASONS = (*OF_MESSAGES, STORE_REJECTED, "unknown_task", *OF_TASKS, GAP, PUBLISH_TOO_LARGE)
+OF_RANGES = (GAP, BATCH_TOO_LARGE)
+"""Reasons of letters about a range of offsets; their value is no message."""
+REASONS = (
+    *(*OF_MESSAGES, STORE_REJECTED, "unknown_task", *OF_TASKS, *OF_RANGES, PUBLISH_TOO_LARGE),
+)
 """All that `dlq.reason` says."""
 
 MAX_ERROR_CHARACTERS = 1000

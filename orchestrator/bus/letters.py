@@ -12,6 +12,7 @@ from orchestrator.bus.connection import check, client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
     ERROR,
     ID,
+    NEXT_OFFSET,
     OF_TASKS,
     ORIGINAL,
     ORIGINAL_HEADER,
@@ -55,8 +56,17 @@ class DeadLetterView:
         first_letter = first(self.headers, REPLAY_OF)
         if first_letter and len(first_letter) <= MAX_ORIGIN_CHARACTERS:
             return first_letter
-        is_of_task = self.reason in OF_TASKS and self.task_id is not None
-        return f"task/{self.task_id}" if is_of_task else self.id
+        return f"task/{self.task_id}" if self.is_of_task else self.id
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether it is about a task that is stored; a crash loop may be one of a message."""
+        return self.reason in OF_TASKS and self.task_id is not None
+
+    @property
+    def is_of_range(self) -> bool:
+        """Whether its value is no message, but what lies at a range of offsets."""
+        return first(self.headers, NEXT_OFFSET) is not None
 
     @property
     def original_headers(self) -> Headers:

@@ -117,6 +117,11 @@ class BusOptions:
     source: str = "/orchestrator"
     """`ce_source` of what is published."""
 
+    @property
+    def max_inflated_bytes(self) -> int:
+        """Of a compressed batch of messages, decompressed: as much as one fetch may bring."""
+        return 2 * max(self.batch_bytes, self.max_message_bytes)
+
     def __post_init__(self) -> None:
         if not self.bootstrap_servers.strip():
             raise InvalidSettings(f"{PREFIX}BOOTSTRAP_SERVERS is empty: expected host:port, …")

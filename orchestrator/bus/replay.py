@@ -10,11 +10,10 @@ from dataclasses import replace
 
 from orchestrator.bus.dead_letters import (
     FIRST_SEEN,
-    GAP,
     HEADERS_LEFT_OUT,
     KEY_LENGTH,
     LENGTH,
-    OF_TASKS,
+    OF_RANGES,
     PUBLISH_TOO_LARGE,
     REPLAY_OF,
     REPLAYS,
@@ -29,7 +28,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.replays import count_replay, replays_of_messages, replays_of_tasks
 
 MAX_REPLAYS = 3
-NO_MESSAGE = (GAP, PUBLISH_TOO_LARGE)
+NO_MESSAGE = (*OF_RANGES, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
 
 
@@ -38,13 +37,12 @@ def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) ->
 
     `force` allows what was sent again too often, an edited value replaces one that was cut.
     """
-    is_of_nothing = letter.reason in OF_TASKS and letter.task_id is None
-    if letter.reason in NO_MESSAGE or not letter.topic or is_of_nothing:
+    if letter.reason in NO_MESSAGE or not letter.topic or letter.is_of_range:
         return (
             f"dead letter {letter.id} ({letter.reason}) tells what happened and holds no message: "
             "there is nothing to send again"
         )
-    if letter.reason in OF_TASKS and is_edited:
+    if letter.is_of_task and is_edited:
         return (
             f"dead letter {letter.id} ({letter.reason}) is about a task that is stored: what it "
             "was given can't be edited any more; publish another task"
@@ -65,7 +63,7 @@ def _too_often(letter_id: str, replays: int) -> str:
 
 
 def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
-    if letter.reason in OF_TASKS:
+    if letter.is_of_task:
         return None
     if first(letter.headers, LENGTH) is not None and not is_edited:
         return "the beginning of its message"
@@ -80,7 +78,7 @@ async def counted(database: Database, letters: Sequence[DeadLetterView]) -> list
     tasks = await replays_of_tasks(database, _task_ids(letters))
 
     def replays(letter: DeadLetterView) -> int:
-        of_task = tasks.get(TaskId(letter.task_id or ""), 0) if letter.reason in OF_TASKS else 0
+        of_task = tasks.get(TaskId(letter.task_id or ""), 0) if letter.is_of_task else 0
         return max(letter.replays, messages.get(letter.origin, 0), of_task)
 
     return [replace(letter, replays=replays(letter)) for letter in letters]
@@ -89,13 +87,13 @@ async def counted(database: Database, letters: Sequence[DeadLetterView]) -> list
 async def resting(database: Database, letters: Sequence[DeadLetterView]) -> Mapping[str, str]:
     """Letters, by id, whose task can't be sent back to work as it is now, and why."""
     problems = await operations.not_retryable(database, _task_ids(letters))
-    of_tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+    of_tasks = [letter for letter in letters if letter.is_of_task]
     found = {letter.id: problems.get(TaskId(letter.task_id or "")) for letter in of_tasks}
     return {id_: f"dead letter {id_}: {problem}" for id_, problem in found.items() if problem}
 
 
 def _task_ids(letters: Sequence[DeadLetterView]) -> list[TaskId]:
-    return sorted({TaskId(i.task_id) for i in letters if i.reason in OF_TASKS and i.task_id})
+    return sorted({TaskId(i.task_id) for i in letters if i.is_of_task and i.task_id})
 
 
 async def replay(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import typer
 
-from orchestrator.bus.dead_letters import OF_TASKS
 from orchestrator.bus.letters import DeadLetterView
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.producer import Publisher
@@ -82,8 +81,8 @@ def send_all(
         if tell:
             typer.echo(printable(f"{letter.id}: {what}"))
 
-    messages = [letter for letter in letters if letter.reason not in OF_TASKS]
-    tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+    messages = [letter for letter in letters if not letter.is_of_task]
+    tasks = [letter for letter in letters if letter.is_of_task]
 
     async def publish(database: Database) -> None:
         async with Publisher(options) as publisher:

@@ -145,7 +145,7 @@ WHERE status = 'expected' AND run_at < now() - interval '1 minute'
         remedy="look whether Kafka answers, and for `relay` in the workers' logs",
         sql="""
 SELECT t.task_id || ' step ' || s.seq || ': since ' || s.at AS example
-FROM (SELECT * FROM outbox ORDER BY id LIMIT 1000) o
+FROM (SELECT * FROM outbox WHERE topic IS NULL ORDER BY id LIMIT 1000) o
 JOIN LATERAL (SELECT seq, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1) s ON true
 JOIN LATERAL (SELECT task_id FROM tasks WHERE id = o.task LIMIT 1) t ON true
 WHERE s.at < now() - interval '1 minute'

@@ -130,6 +130,14 @@ OUTBOX_ROWS = Gauge(
     "orchestrator_outbox_rows", "Messages on their way to Kafka; counted up to 10000"
 )
 OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
+OUTBOX_REFUSED = Gauge(
+    "orchestrator_outbox_refused_rows",
+    "Messages that Kafka refused and that are set aside, as the leader of the relay counts them "
+    "each minute, up to 10000",
+)
+PUBLISH_REFUSED = Counter(
+    "orchestrator_publish_refused_total", "Messages that a topic refused", ["topic"]
+)
 PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
 
 OLDEST_SNAPSHOT = Gauge(

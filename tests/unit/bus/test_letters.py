@@ -3,7 +3,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.bus.dead_letters import CRASH_LOOP, GAP, HEADERS_LEFT_OUT, LENGTH, REPLAY_OF
+from orchestrator.bus.dead_letters import (
+    BATCH_TOO_LARGE,
+    CRASH_LOOP,
+    GAP,
+    HEADERS_LEFT_OUT,
+    LENGTH,
+    NEXT_OFFSET,
+    REPLAY_OF,
+)
 from orchestrator.bus.letters import DeadLetterView, LetterFilter
 from orchestrator.bus.replay import MAX_REPLAYS, obstacle
 
@@ -68,6 +76,16 @@ def test_a_whole_message_can_be_sent_again_three_times() -> None:
 
 def test_a_letter_without_a_message_is_never_sent_again() -> None:
     for gone in (letter(reason=GAP), letter(topic="")):
+        assert "nothing to send again" in (obstacle(gone, force=True) or "")
+
+
+def test_a_message_that_killed_its_readers_is_sent_again_and_a_range_of_them_is_not() -> None:
+    alone = letter(reason=CRASH_LOOP, task_id=None)
+    assert obstacle(alone, force=False) is None
+    assert not alone.is_of_task
+    some = letter(reason=CRASH_LOOP, task_id=None, headers=((NEXT_OFFSET, "9"),))
+    large = letter(reason=BATCH_TOO_LARGE, headers=((NEXT_OFFSET, "9"),))
+    for gone in (some, large):
         assert "nothing to send again" in (obstacle(gone, force=True) or "")
 
 

@@ -47,5 +47,5 @@ async def test_messages_before_the_position_are_not_written_again() -> None:
         stopping=asyncio.Event(),
     )
     session.assignment.positions[PLACE] = 5
-    (part,) = await session._parts({PLACE: [record(offset) for offset in (3, 4, 5, 6)]})
+    (part,) = await session._reading.parts({PLACE: [record(offset) for offset in (3, 4, 5, 6)]})
     assert (part.expected, part.next_offset, len(part.items)) == (5, 7, 2)

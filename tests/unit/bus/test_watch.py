@@ -98,6 +98,7 @@ def polling_of(consumer: FakeConsumer) -> Polling:
         consumer,
         Assignment(consumer),
         batch_messages=1,
+        batch_bytes=1_000_000,
         patience_seconds=0.05,
         stopping=asyncio.Event(),
     )
