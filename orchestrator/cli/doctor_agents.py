@@ -31,14 +31,13 @@ async def declared(database: Database, settings: Settings) -> Declared:
         InvalidAgent: this release can't read an agent that is stored.
     """
     found = [
-        parse(document, source="the catalogue", environ={})
-        for document in await stored.declarations(database)
+        parse(document, source="the catalogue") for document in await stored.declarations(database)
     ]
     folder = settings.agents_dir
     if folder is None or not folder.is_dir():  # that there is none, the settings say
         return Declared(agents=found)
     try:
-        added = load_folder(folder, settings.environ)
+        added = load_folder(folder, settings.declarations)
     except InvalidAgent as error:
         return Declared(agents=found, problems=str(error).splitlines())
     by_id = {(agent.tenant, agent.id): agent for agent in (*found, *added)}

@@ -14,6 +14,7 @@ from dotenv.parser import parse_stream
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.bus.options import BusOptions, Security, Topics
 from orchestrator.domain.budget import micros
 from orchestrator.domain.errors import InvalidSettings
@@ -28,7 +29,7 @@ from orchestrator.settings.checks import (
     validated,
     with_secret_files,
 )
-from orchestrator.settings.variables import ENGINE, Variables
+from orchestrator.settings.variables import ENGINE, KNOWN, Variables
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.database_url import checked_url
 from orchestrator.telemetry.health import HealthOptions
@@ -48,8 +49,10 @@ class Settings:
     agents_dir: Path | None
     """A folder of declarations that is read at start."""
     llm_model: str
+    declarations: DeclarationVariables
+    """For agents' declarations. No variable of the service itself is among them."""
     environ: Mapping[str, str] = field(repr=False)
-    """The variables themselves, for declarations that name one (signing secrets, addresses)."""
+    """The variables themselves."""
     _database: DatabaseOptions | None = field(repr=False)
     _bus: BusOptions | None = field(repr=False)
     _model: ModelOptions | None = field(repr=False)
@@ -161,6 +164,10 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
         health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
         migrates=v.orchestrator_migrate,
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
+        declarations=DeclarationVariables(
+            environ={n: value for n, value in environ.items() if n not in KNOWN},
+            allowed=_names(v.orchestrator_declaration_variables),
+        ),
         environ=environ,
         llm_model=v.llm_model,
         _database=_database(v) if "database" in needs else None,
@@ -228,6 +235,10 @@ def _model(v: Variables) -> ModelOptions:
         rate_per_second=v.orchestrator_model_rate_per_second,
         price=None if price is None else Price(input=price.input, output=price.output),
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
 
 
 def _weights(text: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
+from orchestrator.agents.variables import ALLOWED
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
@@ -78,6 +79,13 @@ Weights = Annotated[
     Field(
         pattern=r"^\s*[^\s=,]+=\d+(\.\d+)?(\s*,\s*[^\s=,]+=\d+(\.\d+)?)*\s*$",
         description="tenant=weight, several with commas between, such as acme=3,trial=0.5",
+    ),
+]
+VariableNames = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*[A-Za-z_][A-Za-z0-9_]*\*?(\s*,\s*[A-Za-z_][A-Za-z0-9_]*\*?)*\s*$",
+        description="names of variables with commas between, such as CRM_URL,AGENT_*",
     ),
 ]
 ModelName = Annotated[
@@ -192,6 +200,7 @@ class Variables(BaseModel):
         ),
     ] = None
     orchestrator_agents_dir: Text | None = None
+    orchestrator_declaration_variables: VariableNames = ",".join(ALLOWED)
     orchestrator_agent_max_attempts: Count = ENGINE.agent_retry.max_attempts
     orchestrator_agent_result_timeout_seconds: Seconds = ENGINE.async_result_timeout.total_seconds()
 

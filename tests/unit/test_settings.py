@@ -36,6 +36,19 @@ def test_each_missing_variable_has_a_line_that_names_it() -> None:
     assert names == ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY"]
 
 
+def test_declarations_get_the_variables_that_are_no_settings_of_ours() -> None:
+    given = {**COMPLETE, "CRM_URL": "http://crm", "DATABASE_URL_FILE": ""}
+    found = load({**given, "ORCHESTRATOR_DECLARATION_VARIABLES": " CRM_URL , AGENT_*"}).declarations
+    assert (found.allowed, dict(found.environ)) == (
+        ("CRM_URL", "AGENT_*"),
+        {"CRM_URL": "http://crm"},
+    )
+    assert "CANARY" not in repr(found)
+    for wrong in ("*", "A B", "A,,B", "A-B"):
+        (line,) = problems({**COMPLETE, "ORCHESTRATOR_DECLARATION_VARIABLES": wrong})
+        assert "expected names of variables with commas between" in line
+
+
 def test_a_command_asks_only_for_what_it_needs() -> None:
     settings = load({"DATABASE_URL": COMPLETE["DATABASE_URL"]}, "database")
     assert settings.database.pool_size == 8

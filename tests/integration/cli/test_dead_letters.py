@@ -112,6 +112,20 @@ async def test_those_that_match_are_sent_again_after_a_look(desk: Desk) -> None:
     assert await desk.sent() == [TASK]
 
 
+async def test_a_letter_cannot_send_its_message_to_a_topic_that_is_not_ours(desk: Desk) -> None:
+    other = desk.options.topics.task_updates
+    await desk.letter("a1", **{"original.topic": other})
+    await desk.letter("a2", **{"original.header.DLQ.replay_of": "z9"})
+    done = await called(desk.environ, "dead-letters", "replay", "a1", "--force")
+    assert done.returncode == 1
+    assert f"dead letter a1 names topic {other!r} as its origin" in done.stderr
+    again = ("dead-letters", "replay", "--all", "--force")
+    assert await told(desk.environ, *again) == {"sent": ["a2"], "left": 1}
+    assert await read_topic(desk.options, other) == []
+    (sent,) = await read_topic(desk.options, desk.options.topics.tasks)
+    assert next(v for n, v in sent.headers if n.lower() == "dlq.replay_of") == b"a2"
+
+
 async def test_a_mended_value_is_sent_instead(desk: Desk, tmp_path: Path) -> None:
     mended = tmp_path / "mended.json"
     mended.write_text('{"task_description": "x"}')
