@@ -5,7 +5,15 @@ from collections.abc import Callable, Sequence
 from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.context import collected, event_change
 from orchestrator.domain.decision import Delegate
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP, InboxMessage
+from orchestrator.domain.event import (
+    AGENT_RESULT,
+    CANCEL,
+    PAUSE,
+    RESUME,
+    TOP_UP,
+    InboxMessage,
+    told_by,
+)
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -62,7 +70,7 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
 def _said(message: InboxMessage) -> str:
     """`paused by ops: the CRM is down`, from what the event says."""
     word = "paused" if message.event_type == PAUSE else "resumed"
-    by, reason = message.payload.get("by"), message.payload.get("reason")
+    by, reason = told_by(message.payload, message.source), message.payload.get("reason")
     who = f" by {by}" if by else ""
     return f"{word}{who}: {reason}" if reason else f"{word}{who}"
 
@@ -112,7 +120,7 @@ def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[s
             status=status,
             output=values,
             error=_error(payload, status),
-            by=str(payload.get("by") or ""),
+            by=told_by(payload, message.source),
             reason=str(payload.get("reason") or ""),
             usage=usage,
             cost_micros=call.charged(usage),

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from orchestrator.domain.call import Call
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
-from orchestrator.domain.event import CANCEL, PAUSE, RESUME, TOP_UP
+from orchestrator.domain.event import CANCEL, PAUSE, RESUME, TOP_UP, told_by
 from orchestrator.domain.ids import Seq, idempotency_key
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -186,18 +186,18 @@ def _end(snapshot: Snapshot, *, now: datetime) -> Failed | Cancelled | None:
     """The end that no further step of the task's own changes."""
     for step in snapshot.current_run:
         if isinstance(step.body, EventApplied) and step.body.event_type == CANCEL:
-            return _cancelled(step.body.payload)
+            return _cancelled(step.body)
     deadline = snapshot.task.deadline
     if deadline is not None and now >= deadline:
         return Failed(code="deadline", reason=f"not done by its deadline {deadline.isoformat()}")
     return None
 
 
-def _cancelled(payload: JsonObject) -> Cancelled:
-    reason, by = payload.get("reason"), payload.get("by")
+def _cancelled(event: EventApplied) -> Cancelled:
+    reason = event.payload.get("reason")
     return Cancelled(
         reason="a cancel event" if reason is None else str(reason),
-        by="" if by is None else str(by),
+        by=told_by(event.payload, event.source),
     )
 
 

@@ -1,10 +1,11 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.domain.call import CallStatus
-from orchestrator.domain.event import InboxMessage
+from orchestrator.domain.event import CLI, InboxMessage
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, EventApplied, Step
@@ -55,7 +56,18 @@ def test_a_command_changes_no_data(event_type: str) -> None:
 
 def test_a_pause_shows_who_paused_and_why() -> None:
     (step,) = folded(snapshot(), message("pause", by="ops", reason="audit"))
+    assert step.change == {"current_state": "paused by events/0/1 (says: ops): audit"}
+    told = replace(message("pause", by="ops", reason="audit"), source=CLI)
+    (step,) = folded(snapshot(), told)
     assert step.change == {"current_state": "paused by ops: audit"}
+
+
+def test_who_a_late_result_says_it_is_of_is_told_apart_from_who_sent_it() -> None:
+    result = message("agent_result", step=2, status="success", by="ops")
+    for source, who in (("events/0/1", "events/0/1 (says: ops)"), (CLI, "ops")):
+        (step,) = folded(PENDING, replace(result, source=source))
+        assert isinstance(step.body, CallFinished)
+        assert step.body.by == who
 
 
 def test_a_result_that_comes_after_its_call_was_abandoned_settles_it() -> None:
