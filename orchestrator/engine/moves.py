@@ -30,6 +30,7 @@ from orchestrator.domain.step import (
 from orchestrator.engine.budgets import (
     Account,
     account,
+    at_ceiling,
     why_no_call,
     why_no_turn,
     why_over,
@@ -139,7 +140,7 @@ def next_move(
             pass
     if isinstance(move, OutOfBudget):
         patience = budget.ends + limits.max_age
-        return _out_of_budget(move, snapshot, patience=patience, now=now)
+        return _out_of_budget(move, snapshot, budget, patience=patience, now=now)
     return move
 
 
@@ -219,7 +220,7 @@ def _wind_up(snapshot: Snapshot, outcome: Completed | Failed | Cancelled) -> Aba
 
 
 def _out_of_budget(
-    move: OutOfBudget, snapshot: Snapshot, *, patience: datetime, now: datetime
+    move: OutOfBudget, snapshot: Snapshot, budget: Account, *, patience: datetime, now: datetime
 ) -> Move:
     if snapshot.context.is_complete:
         # What the last step within the limits brought is not thrown away.
@@ -227,7 +228,9 @@ def _out_of_budget(
     if snapshot.task.budget.when_exhausted == "fail" or now >= patience:
         failed = Failed(code="limit", reason=move.why)
         return Finish(outcome=failed) if move.is_unmade else _wind_up(snapshot, failed)
-    return _within(Sleep(waiting_for=f"a top-up: {move.why}", until=None), snapshot, patience)
+    full = at_ceiling(budget)
+    by = f" by `orchestrator tasks top-up` (messages can't raise {full} further)" if full else ""
+    return _within(Sleep(waiting_for=f"a top-up{by}: {move.why}", until=None), snapshot, patience)
 
 
 def _within(sleep: Sleep, snapshot: Snapshot, ends: datetime) -> Sleep:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
 from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.bus.options import BusOptions, Security, Topics
-from orchestrator.domain.budget import micros
+from orchestrator.domain.budget import Budget, micros
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.engine.options import EngineOptions, TaskLimits
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
@@ -246,6 +246,17 @@ def _weights(text: str) -> dict[str, float]:
     return {tenant: float(weight) for tenant, _, weight in pairs}
 
 
+def _ceilings(v: Variables) -> Budget:
+    cost = v.orchestrator_ceiling_cost
+    return Budget(
+        steps=v.orchestrator_ceiling_steps,
+        attempts=v.orchestrator_ceiling_attempts,
+        tokens=v.orchestrator_ceiling_tokens,
+        cost_micros=None if cost is None else micros(cost),
+        seconds=v.orchestrator_ceiling_age_seconds,
+    )
+
+
 def _engine(v: Variables) -> EngineOptions:
     kept = v.orchestrator_keep_finished_seconds
     max_cost = v.orchestrator_max_cost
@@ -267,6 +278,7 @@ def _engine(v: Variables) -> EngineOptions:
             max_tokens=v.orchestrator_max_tokens,
             max_cost_micros=None if max_cost is None else micros(max_cost),
             max_age=timedelta(seconds=v.orchestrator_max_age_seconds),
+            ceilings=_ceilings(v),
         ),
         agent_retry=replace(ENGINE.agent_retry, max_attempts=v.orchestrator_agent_max_attempts),
         model_retry=replace(ENGINE.model_retry, max_attempts=v.orchestrator_model_max_attempts),

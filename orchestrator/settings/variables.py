@@ -191,6 +191,11 @@ class Variables(BaseModel):
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
     orchestrator_max_cost: Money | None = None
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
+    orchestrator_ceiling_steps: Count | None = None
+    orchestrator_ceiling_attempts: Count | None = None
+    orchestrator_ceiling_tokens: Count | None = None
+    orchestrator_ceiling_cost: Money | None = None
+    orchestrator_ceiling_age_seconds: Seconds | None = None
     orchestrator_keep_finished_seconds: Annotated[
         float | None,
         Field(
