@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 
 from orchestrator.domain.call import Call, CallStatus
-from orchestrator.domain.context import collected, event_change
+from orchestrator.domain.context import Context, collected
 from orchestrator.domain.decision import Delegate
 from orchestrator.domain.event import (
     AGENT_RESULT,
     CANCEL,
+    CLI,
+    GIVEN,
     PAUSE,
     RESUME,
     TOP_UP,
@@ -50,7 +52,7 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
         answered = _answered(snapshot, message)
         if answered is not None:
             fields = () if answered.compensates else output_fields(answered.agent)
-            return _late_result(seq, message, answered, fields)
+            return _late_result(seq, message, answered, snapshot.context.open_to("agent", fields))
     body = EventApplied(
         event_type=message.event_type,
         payload=message.payload,
@@ -63,8 +65,14 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
     if message.event_type in (CANCEL, PAUSE, RESUME, TOP_UP, AGENT_RESULT):
         # A result that nobody waits for (any more) is kept in the journal and changes nothing.
         return Step(seq=seq, body=body)
-    change = event_change(snapshot.context.required_fields, message.payload)
-    return Step(seq=seq, body=body, change=change)
+    return Step(seq=seq, body=body, change=_data_change(snapshot.context, message))
+
+
+def _data_change(context: Context, message: InboxMessage) -> JsonObject:
+    if message.event_type == GIVEN and message.source == CLI:
+        data = message.payload.get("data")
+        return context.event_change(data if isinstance(data, dict) else {}, by="person")
+    return context.event_change(message.payload, by="event")
 
 
 def _said(message: InboxMessage) -> str:

@@ -129,7 +129,7 @@ class AgenticPlanner:
 
     def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
         message = read_answer(answer, seq=Seq(snapshot.seq + 1))
-        turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
+        turn = read_turn(message, toolbox=toolbox, snapshot=snapshot, options=self._options)
         is_cut = was_cut(answer)
         turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, is_cut=is_cut)
         return told_cut(turn) if is_cut else turn

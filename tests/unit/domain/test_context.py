@@ -9,7 +9,6 @@ from orchestrator.domain.context import (
     Context,
     apply_change,
     collected,
-    event_change,
 )
 from orchestrator.domain.json import JsonObject
 
@@ -117,16 +116,18 @@ def test_only_named_values_that_are_not_null_are_collected() -> None:
 
 def test_an_events_data_is_kept_whole_and_its_required_fields_are_collected() -> None:
     payload: JsonObject = {"email": "a@b.example", "note": "by phone", "phone": None}
-    assert event_change(("email", "phone"), payload) == {
+    assert Context(required_fields=("email", "phone")).event_change(payload, by="event") == {
         "event_data": payload,
         "collected_data": {"email": "a@b.example"},
     }
 
 
 def test_an_event_without_a_required_field_collects_nothing() -> None:
-    assert event_change(("email",), {"note": "x"}) == {"event_data": {"note": "x"}}
+    assert Context(required_fields=("email",)).event_change({"note": "x"}, by="event") == {
+        "event_data": {"note": "x"}
+    }
 
 
 def test_an_events_null_does_not_take_a_collected_value_away() -> None:
     context = Context(required_fields=("email",), collected_data={"email": "a@b.example"})
-    assert context.apply(event_change(context.required_fields, {"email": None})).is_complete
+    assert context.apply(context.event_change({"email": None}, by="event")).is_complete

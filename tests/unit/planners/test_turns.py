@@ -1,13 +1,14 @@
 """What is made of a model's answer."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from orchestrator.domain.context import Context
 from orchestrator.domain.decision import Complete, Delegate, Fail, ModelMessage, Turn, Wait
 from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import build_toolbox
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn, repairs_in_a_row
@@ -21,8 +22,11 @@ def read(
     text: str = "",
     collected: JsonObject | None = None,
     options: AgenticOptions | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Turn:
     """The turn of an answer with these calls, for a task that requires a `customer_id`."""
+    given = new_task("Register the customer ACME, which has C-1 already")
+    given = replace(given, context=given.context.apply({"collected_data": collected or {}}))
     options = options or AgenticOptions()
     message = ModelMessage(
         text=text,
@@ -34,7 +38,7 @@ def read(
     return read_turn(
         message,
         toolbox=build_toolbox(AGENTS, max_agent_tools=options.max_agent_tools),
-        context=Context(required_fields=("customer_id",), collected_data=collected or {}),
+        snapshot=snapshot or given,
         options=options,
     )
 
