@@ -204,7 +204,8 @@ class Runner:
         except NotNow as refused:
             self._park(self._tools.calls.parked_turn(refused))
             return None
-        decided = self._record.next(decided_by(said), change=turn_change(said))
+        change = turn_change(said, self._record.snapshot.context)
+        decided = self._record.next(decided_by(said), change=change)
         log.debug("decision", step=decided.seq, type=said.decision.type, tokens=said.usage.total)
         return await self._follow(said, decided)
 

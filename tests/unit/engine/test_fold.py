@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.domain.call import CallStatus
+from orchestrator.domain.context import Context
 from orchestrator.domain.event import CLI, InboxMessage
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.snapshot import Snapshot
@@ -74,6 +75,40 @@ def test_a_result_that_comes_after_its_call_was_abandoned_settles_it() -> None:
     abandoned = snapshot(delegated("crm"), accepted(), finished(1, CallStatus.UNKNOWN))
     (step,) = folded(abandoned, message("agent_result", step=2, status="success"))
     assert isinstance(step.body, CallFinished)
+
+
+WANTS = Context(
+    required_fields=("id", "approval", "release"),
+    providers={"id": "agent", "approval": "event", "release": "person"},
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (message(id=1, approval=2, release=3), {"approval": 2}),
+        (message("given", data={"id": 1, "approval": 2, "release": 3}), {}),
+        (
+            replace(message("given", data={"id": 1, "approval": 2, "release": 3}), source=CLI),
+            {"approval": 2, "release": 3},
+        ),
+        (replace(message("given", data="release", by="ops"), source=CLI), {}),
+    ],
+    ids=["an event", "an event that says it is a person's", "a person", "a person's nothing"],
+)
+def test_a_field_is_collected_from_whom_it_is_from(
+    told: InboxMessage, found: dict[str, int]
+) -> None:
+    (step,) = folded(replace(snapshot(), context=WANTS), told)
+    assert (step.change or {}).get("collected_data", {}) == found
+
+
+def test_a_late_result_collects_what_agents_may_provide() -> None:
+    result = message("agent_result", step=2, status="success", output={"id": 5})
+    for who, found in (("agent", {"id": 5}), ("event", {})):
+        wants = Context(required_fields=("id",), providers={"id": who})  # type: ignore[dict-item]
+        (step,) = folded(replace(PENDING, context=wants), result)
+        assert (step.change or {}).get("collected_data", {}) == found
 
 
 def test_a_late_result_ends_its_call_and_is_collected() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.domain.context import Provider
 from orchestrator.domain.decision import Complete, Delegate, Fail, ModelMessage, Turn, Wait
 from orchestrator.domain.json import JsonObject, JsonValue
 from orchestrator.domain.snapshot import Snapshot
@@ -103,6 +104,35 @@ def test_update_context_refuses_a_field_that_is_not_required() -> None:
     turn = read(("update_context", {"collected": {**DONE, "colour": "red"}}))
     assert turn.collected == {}
     assert errors(turn)["c1"] == "nothing was written: 'colour' is no required field (customer_id)"
+
+
+@pytest.mark.parametrize(
+    ("who", "way"),
+    [
+        ("agent", "counts only from an agent, not from you: call an agent that adds it"),
+        ("event", "counts only from an event, not from you: get it by wait_for_event"),
+        ("person", "counts only from a person, not from you: get it by wait_for_event"),
+    ],
+)
+def test_the_model_does_not_provide_what_is_from_somebody_else(who: Provider, way: str) -> None:
+    asked = new_task("Approval: C-1", required=("customer_id",), event_data={"customer_id": "C-1"})
+    wants = replace(asked.context, providers={"customer_id": who})
+    turn = read(
+        ("update_context", {"collected": DONE}),
+        ("complete", {"result": DONE}),
+        snapshot=replace(asked, context=wants),
+    )
+    assert (turn.decision, turn.collected, turn.is_repair) == (Delegate(), {}, True)
+    assert errors(turn)["c1"] == f"nothing was written: 'customer_id' {way}"
+
+
+def test_the_model_writes_nothing_down_that_it_was_not_given() -> None:
+    turn = read(
+        ("update_context", {"collected": {"customer_id": "C-2"}, "state": "done"}),
+        ("complete", {"result": {}}),
+    )
+    assert (turn.decision, turn.collected, turn.state) == (Delegate(), {}, None)
+    assert errors(turn)["c1"].startswith("nothing was written: the value of 'customer_id' stands")
 
 
 def test_list_agents_is_answered_in_place() -> None:
