@@ -156,11 +156,11 @@ class Runner:
         """Folds unread messages in: of many a part at a time, so that others have their turn."""
         if not self._unapplied:
             return
-        known = {agent.id: agent.output_fields for agent in (await self._agents()).values()}
+        agents = await self._agents()
         while messages := self._unapplied[:FOLDED_AT_ONCE]:
             self._unapplied = self._unapplied[FOLDED_AT_ONCE:]
             before = self._record.snapshot
-            steps = fold(before, messages, output_fields=lambda agent: known.get(agent, ()))
+            steps = fold(before, messages, agents=agents)
             applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
             self._record.enqueue(steps, applied=applied)
             if len(steps) < len(messages):

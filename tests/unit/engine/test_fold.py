@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -7,10 +6,11 @@ import pytest
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.context import Context
 from orchestrator.domain.event import CLI, InboxMessage
-from orchestrator.domain.ids import AgentId
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, EventApplied, Step
 from orchestrator.engine.fold import fold
+from tests.fakes.scripted_caller import agent
 from tests.unit.engine.journals import accepted, decided, delegated, finished, snapshot
 from tests.unit.engine.test_moves import WAITS
 
@@ -24,11 +24,13 @@ def message(event_type: str = "data", *, step: int | None = None, **payload: Any
     )
 
 
-def folded(state: Snapshot, *messages: InboxMessage) -> list[Step]:
-    def output_fields(agent: AgentId) -> Sequence[str]:
-        return ("id",) if agent == "crm" else ()
+CRM = replace(
+    agent("crm"), output_schema={"type": "object", "properties": {"id": {"type": "integer"}}}
+)
 
-    return fold(state, messages, output_fields=output_fields)
+
+def folded(state: Snapshot, *messages: InboxMessage) -> list[Step]:
+    return fold(state, messages, agents={CRM.id: CRM})
 
 
 def test_each_message_is_a_step_in_order() -> None:
@@ -101,6 +103,21 @@ def test_a_field_is_collected_from_whom_it_is_from(
 ) -> None:
     (step,) = folded(replace(snapshot(), context=WANTS), told)
     assert (step.change or {}).get("collected_data", {}) == found
+
+
+@pytest.mark.parametrize("output", [{"id": "5"}, {"id": None}, {"id": True}])
+def test_a_late_result_against_the_agents_schema_is_an_error_as_in_its_own_answer(
+    output: JsonObject,
+) -> None:
+    result = message("agent_result", step=2, status="success", output=output)
+    (step,) = folded(PENDING, result)
+    assert isinstance(step.body, CallFinished)
+    assert (step.body.status, step.body.output, step.change) == (CallStatus.ERROR, output, None)
+    assert step.body.is_unsure, "what it did is not undone else"
+    assert (step.body.error or "").startswith("the agent_result holds an output against")
+    (settled,) = folded(PENDING, replace(result, source=CLI))
+    assert isinstance(settled.body, CallFinished)
+    assert settled.body.status is CallStatus.SUCCESS, "a person may know less than the agent"
 
 
 def test_a_late_result_collects_what_agents_may_provide() -> None:
