@@ -58,7 +58,7 @@ def _object(value: object) -> JsonObject:
     return value
 
 
-def _required_field(value: object) -> str | JsonObject:
+def _required_field(value: str | JsonObject) -> str | JsonObject:
     """A name, or one with who provides it."""
     given = value if isinstance(value, dict) else {"name": value}
     name = given.get("name")

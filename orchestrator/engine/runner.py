@@ -156,11 +156,10 @@ class Runner:
         """Folds unread messages in: of many a part at a time, so that others have their turn."""
         if not self._unapplied:
             return
-        agents = await self._agents()
         while messages := self._unapplied[:FOLDED_AT_ONCE]:
             self._unapplied = self._unapplied[FOLDED_AT_ONCE:]
             before = self._record.snapshot
-            steps = fold(before, messages, agents=agents)
+            steps = fold(before, messages, agents=await self._agents())
             applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
             self._record.enqueue(steps, applied=applied)
             if len(steps) < len(messages):

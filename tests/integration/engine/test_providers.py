@@ -4,6 +4,7 @@ from orchestrator.domain.context import Context, Provider
 from orchestrator.domain.decision import Delegate, Turn, Wait
 from orchestrator.domain.event import GIVEN
 from orchestrator.domain.ids import Seq, TaskId
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Completed, Forked
 from orchestrator.store.control import Message, Selection, tell
@@ -33,9 +34,8 @@ async def rests(_: Snapshot) -> Turn:
     return Turn(decision=WAITS)
 
 
-def wanting(who: Provider) -> dict[str, object]:
-    context = Context(required_fields=("approval",), providers={"approval": who})
-    return {"context": context.to_json()}
+def wanting(who: Provider) -> JsonObject:
+    return Context(required_fields=("approval",), providers={"approval": who}).to_json()
 
 
 async def test_a_field_from_a_person_waits_for_one_whatever_planner_agent_and_event_say(
@@ -44,7 +44,7 @@ async def test_a_field_from_a_person_waits_for_one_whatever_planner_agent_and_ev
     planner = ScriptedPlanner(claims, asks_an_agent, rests, rests)
     caller = ScriptedCaller(crm=says(success(approval="yes")))
     async with running_worker(database, planner=planner, caller=caller, agents=CRM) as worker:
-        await feed.task("t", to=worker, **wanting("person"))
+        await feed.task("t", to=worker, context=wanting("person"))
         await reaches(database, "t", "waiting")
         await feed.event("t", GIVEN, payload=GIVES.payload, to=worker)
         await until(lambda: _rested_twice(database))
@@ -63,7 +63,7 @@ async def test_a_field_from_an_event_is_collected_from_one(database: Database, f
     planner = ScriptedPlanner(claims, asks_an_agent, rests)
     caller = ScriptedCaller(crm=says(success(approval="yes")))
     async with running_worker(database, planner=planner, caller=caller, agents=CRM) as worker:
-        await feed.task("t", to=worker, **wanting("event"))
+        await feed.task("t", to=worker, context=wanting("event"))
         await reaches(database, "t", "waiting")
         await feed.event("t", payload={"approval": "granted"}, to=worker)
         row = await reaches(database, "t", "completed")
@@ -73,7 +73,7 @@ async def test_a_field_from_an_event_is_collected_from_one(database: Database, f
 async def test_a_fork_keeps_who_provides_a_field(database: Database, feed: Feed) -> None:
     planner = ScriptedPlanner(rests, claims, rests)
     async with running_worker(database, planner=planner, caller=ScriptedCaller()) as worker:
-        await feed.task("t", to=worker, **wanting("event"))
+        await feed.task("t", to=worker, context=wanting("event"))
         await reaches(database, "t", "waiting")
         await fork(database, Forked(task=TaskId("t"), step=Seq(1), by="kim"), new=TaskId("f"))
         row = await reaches(database, "f", "waiting")

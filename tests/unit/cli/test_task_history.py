@@ -125,8 +125,9 @@ def test_of_what_a_person_told_the_task_who_and_why_are_shown(event_type: str) -
 
 @pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
 def test_who_sent_a_message_is_told_apart_from_who_it_says_it_was(event_type: str) -> None:
-    for said in ("root", {"is": "root"}, "root" * 100):
-        event = EventApplied(event_type=event_type, payload={"by": said}, source="events/0/1")
+    claims: list[JsonObject] = [{"by": "root"}, {"by": {"is": "root"}}, {"by": "root" * 100}]
+    for said in claims:
+        event = EventApplied(event_type=event_type, payload=said, source="events/0/1")
         who = shown(event).who
         assert who.startswith("events/0/1 (says: ")
         assert len(who) < 120

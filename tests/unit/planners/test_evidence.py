@@ -1,4 +1,4 @@
-"""What the model writes down stands in what the task was given: 75 values, measured."""
+"""What the model writes down stands in what the task was given. Decision 0035 counts these values."""
 
 import pytest
 
@@ -88,7 +88,14 @@ TRANSLATED: list[tuple[str, JsonObject, JsonValue]] = [
 """Right, and in other words: the model is told to take the words that are there."""
 
 
-@pytest.mark.parametrize(("text", "data", "value"), STATED)
+COINCIDENT: list[tuple[str, JsonObject, JsonValue]] = [
+    ("Ask a person for approval", {}, "approval"),
+    ("Bill 12.500,50 € of 3 March 2026", {}, "2026-03-12"),
+]
+"""Nobody said so, and all of their words are there. A field that decides something needs `from`."""
+
+
+@pytest.mark.parametrize(("text", "data", "value"), [*STATED, *COINCIDENT])
 def test_what_the_task_or_an_event_says_is_stated(
     text: str, data: JsonObject, value: JsonValue
 ) -> None:
