@@ -66,7 +66,7 @@ def _required_field(value: str | JsonObject) -> str | JsonObject:
         raise ValueError("no name")
     if not set(given) <= {"name", "from"} or given.get("from", "any") not in PROVIDERS:
         raise ValueError("nobody can provide it")
-    return name if isinstance(value, str) else given
+    return value
 
 
 def _distinct(fields: list[str | JsonObject]) -> list[str | JsonObject]:

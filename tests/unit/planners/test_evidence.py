@@ -1,4 +1,4 @@
-"""What the model writes down stands in what the task was given. Decision 0035 counts these values."""
+"""What the model writes down stands in what the task was given: the values of decision 0035."""
 
 import pytest
 
