@@ -7,6 +7,7 @@ from orchestrator.agents.declaration import dump, load_folder, parse
 from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidAgent
+from orchestrator.domain.json import JsonObject
 from orchestrator.store import agents as stored
 from orchestrator.store.database import Database
 from orchestrator.store.notices import Notice, notify
@@ -17,13 +18,21 @@ log = get_logger(__name__)
 
 async def load_agents(database: Database) -> Sequence[Agent]:
     """All tenants' agents; an entry that this release can't read is left out, and told."""
-    found = []
-    for declaration in await stored.declarations(database):
-        try:
-            found.append(parse(declaration, source="the table agents"))
-        except InvalidAgent as error:
-            log.error("agent can't be used", agent=declaration.get("id"), error=str(error))
+    found, problems = usable(await stored.declarations(database))
+    for problem in problems:
+        log.error("agent can't be used", error=problem)
     return found
+
+
+def usable(documents: Sequence[JsonObject]) -> tuple[list[Agent], list[str]]:
+    """The agents in stored declarations, and why others are none."""
+    found, problems = [], []
+    for document in documents:
+        try:
+            found.append(parse(document, source=f"agent {document.get('id')!r} as it is stored"))
+        except InvalidAgent as error:
+            problems.append(str(error))
+    return found, problems
 
 
 async def add_folder(database: Database, folder: Path, variables: DeclarationVariables) -> None:

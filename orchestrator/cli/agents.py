@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
+from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder
 from orchestrator.agents.health import AgentHealth, health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.registry import usable
 from orchestrator.agents.targets import agent_target
 from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.cli.output import AsJson, console, note, print_json, shortened, table
@@ -27,7 +28,7 @@ from orchestrator.cli.target_view import (
 from orchestrator.cli.target_view import pause as pause_target
 from orchestrator.cli.target_view import resume as resume_target
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.errors import InvalidAgent, NotFound
+from orchestrator.domain.errors import NotFound
 from orchestrator.store import agents as stored
 from orchestrator.store import targets
 from orchestrator.store.database import Database
@@ -95,12 +96,9 @@ def _declared(path: Path, variables: DeclarationVariables) -> list[Agent]:
 
 
 async def _all(database: Database) -> list[Agent]:
-    agents = []
-    for document in await stored.declarations(database):
-        try:
-            agents.append(parse(document, source=f"agent {document.get('id')!r} as it is stored"))
-        except InvalidAgent as error:
-            note(f"workers do not use it: {error}")
+    agents, problems = usable(await stored.declarations(database))
+    for problem in problems:
+        note(f"workers do not use it: {problem}")
     return agents
 
 

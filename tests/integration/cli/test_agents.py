@@ -126,6 +126,8 @@ async def test_what_somebody_stored_is_not_filled_in_and_hides_no_other_agent(
     done = await called(environ, "agents", "list")
     assert "agent 'erp' as it is stored: endpoint: holds ${DEMO_AGENTS_URL" in done.stderr
     assert done.stdout.splitlines()[1].startswith("crm")
+    looked = await called(environ, "doctor")
+    assert "agent 'erp' as it is stored: endpoint: holds ${DEMO_AGENTS_URL" in looked.stdout
 
 
 async def test_an_agent_that_does_not_answer_is_not_ready(
