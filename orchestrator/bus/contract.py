@@ -8,7 +8,7 @@ that is absent.
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -30,13 +30,14 @@ from orchestrator.domain.budget import (
     WhenExhausted,
     micros,
 )
+from orchestrator.domain.context import PROVIDERS, Provider
 from orchestrator.domain.errors import InvalidMessage
-from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT, TOP_UP
+from orchestrator.domain.event import AGENT_RESULT, DATA, GIVEN, TIMEOUT, TOP_UP
 from orchestrator.domain.json import JsonObject
 
 MAX_ID, MAX_NAME, MAX_FIELDS, MAX_SHOWN_ERRORS = 200, 100, 100, 5
 SUPPORTED_KINDS = ("agentic",)
-RESERVED_EVENT_TYPES = ("task", TIMEOUT)
+RESERVED_EVENT_TYPES = ("task", TIMEOUT, GIVEN)
 
 
 def _printable(text: str) -> str:
@@ -57,10 +58,22 @@ def _object(value: object) -> JsonObject:
     return value
 
 
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
+def _required_field(value: str | JsonObject) -> str | JsonObject:
+    """A name, or one with who provides it."""
+    given = value if isinstance(value, dict) else {"name": value}
+    name = given.get("name")
+    if not isinstance(name, str) or not 0 < len(_not_blank(name)) <= MAX_ID:
+        raise ValueError("no name")
+    if not set(given) <= {"name", "from"} or given.get("from", "any") not in PROVIDERS:
+        raise ValueError("nobody can provide it")
+    return value
+
+
+def _distinct(fields: list[str | JsonObject]) -> list[str | JsonObject]:
+    names = {field if isinstance(field, str) else field["name"] for field in fields}
+    if len(names) < len(fields):
         raise ValueError("twice")
-    return names
+    return fields
 
 
 def _instant(value: object) -> datetime:
@@ -77,12 +90,16 @@ def _instant(value: object) -> datetime:
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
-FieldName = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_not_blank)]
+RequiredField = Annotated[
+    str | JsonObject,
+    PlainValidator(_required_field),
+    WithJsonSchema({"type": ["string", "object"]}),
+]
 Object = Annotated[JsonObject, PlainValidator(_object), WithJsonSchema({"type": "object"})]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
+Names = Annotated[list[RequiredField], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
 PriorityName = Literal["critical", "high", "normal", "low"]
 Positive = Annotated[int, Field(gt=0, le=MAX_COUNT)]
 Tokens = Annotated[int, Field(gt=0, le=MAX_TOKENS)]
@@ -96,7 +113,8 @@ _AMOUNT = f"a number above 0, {MAX_COST:.0f} at most"
 EXPECTED = {
     "task_id": _TEXT,
     "task_description": "a text that is not blank",
-    "required_fields": f"a list of at most {MAX_FIELDS} distinct texts that are not blank",
+    "required_fields": f"a list of at most {MAX_FIELDS} distinct texts that are not blank, or of "
+    f'{{"name": a text, "from": {" | ".join(PROVIDERS)}}}',
     "event_data": _OBJECT,
     "kind": _NAME,
     "flow_id": "null (flows are not supported yet)",
@@ -205,6 +223,12 @@ class TaskMessage(_Message):
     budget: BudgetFields = BudgetFields()
     tenant: Name = "default"
     metadata: Object = {}
+
+    @property
+    def providers(self) -> dict[str, Provider]:
+        """Of each required field who provides it."""
+        fields = ({"name": f} if isinstance(f, str) else f for f in self.required_fields)
+        return {str(f["name"]): cast("Provider", f.get("from", "any")) for f in fields}
 
 
 class EventMessage(_Message):

@@ -12,6 +12,7 @@ from orchestrator.bus.connection import check, client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
     ERROR,
     ID,
+    MAX_ORIGIN_CHARACTERS,
     NEXT_OFFSET,
     OF_TASKS,
     ORIGINAL,
@@ -26,8 +27,6 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.domain.errors import KafkaUnavailable
 
 READ_SECONDS = 60.0
-MAX_ORIGIN_CHARACTERS = 200
-"""Of an origin that is believed: any sender may write the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,6 +94,7 @@ class Publisher:
     """Publishes single messages and waits for each: for commands and the API."""
 
     def __init__(self, options: BusOptions) -> None:
+        self.topics = options.topics
         self._life = ProducerLife(options)
         self._patience = options.publish_timeout_seconds
 

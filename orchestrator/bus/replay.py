@@ -20,6 +20,7 @@ from orchestrator.bus.dead_letters import (
 )
 from orchestrator.bus.headers import Headers, first, headers_to_bytes
 from orchestrator.bus.letters import DeadLetterView
+from orchestrator.bus.options import Topics
 from orchestrator.bus.producer import Publisher
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
@@ -32,7 +33,9 @@ NO_MESSAGE = (*OF_RANGES, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
 
 
-def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) -> str | None:
+def obstacle(
+    letter: DeadLetterView, *, topics: Topics, force: bool, is_edited: bool = False
+) -> str | None:
     """Why the letter can't be sent again; None where it can.
 
     `force` allows what was sent again too often, an edited value replaces one that was cut.
@@ -46,6 +49,13 @@ def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) ->
         return (
             f"dead letter {letter.id} ({letter.reason}) is about a task that is stored: what it "
             "was given can't be edited any more; publish another task"
+        )
+    # Whoever may write to the topic of the letters writes this header.
+    if not letter.is_of_task and letter.topic not in topics.inputs:
+        return (
+            f"dead letter {letter.id} names topic {letter.topic!r} as its origin: messages are "
+            f"sent again only to {' and '.join(map(repr, topics.inputs))}; publish the value "
+            "(`dead-letters show --raw`) yourself if it is meant for one of them"
         )
     lacks = _lacks(letter, is_edited=is_edited)
     if lacks is not None:
@@ -117,7 +127,9 @@ async def replay(
         StoreUnavailable: those that were not yielded were not published.
     """
     for letter in letters:
-        if problem := obstacle(letter, force=force, is_edited=value is not None):
+        if problem := obstacle(
+            letter, topics=publisher.topics, force=force, is_edited=value is not None
+        ):
             raise NotAllowed(problem)
     async for letter in paced(letters, per_second=per_second):
         replays = await _count(database, letter, force=force)
@@ -154,4 +166,5 @@ def _replay_headers(letter: DeadLetterView, replays: int) -> Headers:
     first_seen = first(letter.headers, FIRST_SEEN)
     kept = ((FIRST_SEEN, first_seen),) if first_seen else ()
     kin = ((REPLAYS, str(replays)), (REPLAY_OF, letter.origin))
-    return (*letter.original_headers, *kin, *kept)
+    # Ours first: the first of a name counts, whatever the letter claims its message had.
+    return (*kin, *kept, *letter.original_headers)

@@ -71,7 +71,7 @@ def options_of(settings: Settings) -> Options:
         agentic=settings.agentic,
         migrates=settings.migrates,
         agents_dir=settings.agents_dir,
-        environ=settings.environ,
+        declarations=settings.declarations,
     )
 
 

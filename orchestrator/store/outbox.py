@@ -32,7 +32,7 @@ SELECT * FROM (
     LEFT JOIN LATERAL (
         -- What a model's answer holds for that model alone is nobody else's to read.
         SELECT seq, kind, change, at,
-               CASE WHEN kind = 'decision' THEN body #- '{message,kept}' ELSE body END AS body
+               CASE WHEN kind = 'decision' THEN body #- '{{message,kept}}' ELSE body END AS body
         FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1
     ) s ON true
 ) o
