@@ -3,7 +3,6 @@
 Defaults are taken from the parts' own options, so that they are said once.
 """
 
-import json
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -11,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
+from orchestrator.domain.json import read_json
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
@@ -100,7 +100,7 @@ DatabaseUrl = Annotated[
 
 
 def _prices(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
+    return read_json(value) if isinstance(value, str) else value
 
 
 class ModelPrice(BaseModel):

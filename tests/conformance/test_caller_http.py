@@ -127,7 +127,7 @@ async def test_a_broken_connection_is_retryable(http: UnderTest, kind: str) -> N
         ("", "not JSON"),
         ("{", "not JSON"),
         ('{"status": "success", "output": {"x": NaN}}', "not JSON"),
-        ('{"status": "success", "output": {"x": "\\ud800"}}', "not JSON"),
+        ('{"status": "success", "output": {"x": 18446744073709551617}}', "output.x: the integer"),
         ("[]", "contract"),
         ('{"output": {}}', "contract: status"),
         ('{"status": "done"}', "contract: status"),

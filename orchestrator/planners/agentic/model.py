@@ -4,7 +4,6 @@ Nothing in here tries again: a failure is `ModelFailed`, and the engine decides 
 """
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -23,7 +22,7 @@ from langchain_openai.chat_models.base import BaseChatOpenAI
 from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.domain.json import JsonObject
+from orchestrator.domain.json import JsonObject, UnreadableJson, read_json
 from orchestrator.planners.agentic.failures import (
     MODEL_ERRORS,
     is_refused_request,
@@ -94,20 +93,22 @@ class LeanChatOpenAI(ChatOpenAI):
 
 
 def _mark_broken(call: Any) -> None:
-    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended."""
+    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended.
+
+    So are those that hold a number which the client would change.
+    """
     function: Any = getattr(call, "function", None)
     arguments = getattr(function, "arguments", None)
     if not isinstance(arguments, str) or not arguments.strip():
         return
-    if arguments.lstrip()[0] != "{" and _is_json(arguments):
-        function.arguments = f"not an object: {arguments}"
-
-
-def _is_json(text: str) -> bool:
     try:
-        return json.loads(text) is not None
-    except (ValueError, RecursionError):
-        return False
+        found = read_json(arguments)
+    except UnreadableJson as error:
+        if error.is_number:
+            function.arguments = f"{error}, in {arguments}"
+        return
+    if found is not None and not isinstance(found, dict):
+        function.arguments = f"not an object: {arguments}"
 
 
 def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:

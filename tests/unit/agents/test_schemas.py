@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.agents.schemas import MAX_VIOLATIONS, path_text, schema_errors, violations
-from orchestrator.domain.json import JsonObject
+from orchestrator.agents.schemas import MAX_VIOLATIONS, schema_errors, violations
+from orchestrator.domain.json import JsonObject, path_text
 
 CUSTOMER: JsonObject = {
     "type": "object",
