@@ -61,16 +61,18 @@ class Reader:
             value=record.value,
             headers=headers_to_text(record.headers),
         )
-        limit = self._options.max_message_bytes
+        limit, form = self._options.max_message_bytes, self._options.value_format
         try:
             if origin.topic == self._options.topics.tasks:
-                return parse_task(origin, cluster_id=self._cluster_id, max_bytes=limit)
-            return parse_event(origin, max_bytes=limit)
+                return parse_task(
+                    origin, cluster_id=self._cluster_id, max_bytes=limit, value_format=form
+                )
+            return parse_event(origin, max_bytes=limit, value_format=form)
         except InvalidMessage as error:
             failure = Failure(
                 reason=error.reason,
                 error=str(error),
-                task_id=readable_task_id(origin, max_bytes=limit),
+                task_id=readable_task_id(origin, max_bytes=limit, value_format=form),
                 timestamp_ms=record.timestamp,
             )
             return dead_letter(origin, failure, station=self.station)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
 
-from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
+from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol, ValueFormat
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.json import read_json
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
@@ -91,6 +91,7 @@ Level = Annotated[
     LogLevel, BeforeValidator(_lower), Field(description="debug, info, warning or error")
 ]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Field(description="auto, console or json")]
+MessageFormat = Annotated[ValueFormat, BeforeValidator(_lower), Field(description="auto or json")]
 Port = Annotated[int, Field(ge=0, le=65535, description="a port from 1 to 65535, or 0 for any")]
 Secret = Annotated[SecretStr, Field(min_length=1, description="a secret")]
 ApiKey = Annotated[SecretStr, Field(min_length=1, description="the key of OpenAI's API")]
@@ -203,6 +204,7 @@ class Variables(BaseModel):
     orchestrator_partitions: Count = BUS.partitions
     orchestrator_replication_factor: Replication = BUS.replication
     orchestrator_retention_seconds: Seconds | None = None
+    orchestrator_value_format: MessageFormat = BUS.value_format
     orchestrator_max_message_bytes: Count = BUS.max_message_bytes
     orchestrator_on_gap: OnGap = BUS.on_gap
     orchestrator_expected_seconds: Seconds = BUS.expected_for.total_seconds()
