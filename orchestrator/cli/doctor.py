@@ -12,7 +12,7 @@ from rich.text import Text
 
 from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.topics import look_at_cluster
+from orchestrator.bus.topics import look_at_cluster, not_allowed
 from orchestrator.cli.doctor_agents import agent_findings, declared
 from orchestrator.cli.doctor_model import model_finding
 from orchestrator.cli.finding import Finding, skipped
@@ -118,6 +118,9 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
         return
     says = f"{options.bootstrap_servers}: cluster {cluster.cluster_id}, brokers: {cluster.brokers}"
     yield Finding(name="Kafka", state="ok", says=says)
+    if cluster.hidden:
+        yield Finding(name="topics", state="failed", says=not_allowed(options, cluster.hidden))
+        return
     missing = [name for name in options.topics.all if name not in cluster.topics]
     if missing:
         yield Finding(
