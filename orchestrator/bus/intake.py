@@ -63,11 +63,7 @@ class Reader:
         )
         limit, form = self._options.max_message_bytes, self._options.value_format
         try:
-            if origin.topic == self._options.topics.tasks:
-                return parse_task(
-                    origin, cluster_id=self._cluster_id, max_bytes=limit, value_format=form
-                )
-            return parse_event(origin, max_bytes=limit, value_format=form)
+            return self.parse(origin)
         except InvalidMessage as error:
             failure = Failure(
                 reason=error.reason,
@@ -76,6 +72,15 @@ class Reader:
                 timestamp_ms=record.timestamp,
             )
             return dead_letter(origin, failure, station=self.station)
+
+    def parse(self, origin: Origin) -> NewTask | NewEvent:
+        """Raises InvalidMessage: it is neither a task nor an event."""
+        limit, form = self._options.max_message_bytes, self._options.value_format
+        if origin.topic == self._options.topics.tasks:
+            return parse_task(
+                origin, cluster_id=self._cluster_id, max_bytes=limit, value_format=form
+            )
+        return parse_event(origin, max_bytes=limit, value_format=form)
 
     def rejected(self, item: NewTask | NewEvent, error: Exception) -> DeadLetter:
         """The letter for a message that PostgreSQL does not take."""

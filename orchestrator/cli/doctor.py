@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import typer
 from rich.text import Text
@@ -22,7 +22,7 @@ from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
 from orchestrator.settings import Examined, Settings, examine_settings
-from orchestrator.store import targets, workers
+from orchestrator.store import duplicates, targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
@@ -185,6 +185,8 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
+    for other in await duplicates.lately(database, within=timedelta(days=1)):
+        yield duplicates_finding(other)
     found = await declared(database, settings)
     async for finding in agent_findings(found):
         yield finding
@@ -209,6 +211,19 @@ async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> li
         for pause in await targets.pauses(database)
         if pause.target in commands
     ]
+
+
+def duplicates_finding(found: duplicates.OtherContents) -> Finding:
+    return Finding(
+        name="duplicates",
+        state="warning",
+        says=(
+            f"on {found.topic} {found.number} messages with a known id and other content were "
+            f"dropped, the last one at {found.at:%Y-%m-%d %H:%M} UTC: {found.source} with "
+            f"{found.name}; {found.kept} counts"
+        ),
+        advice="give each message an id of its own: of one id the first message counts",
+    )
 
 
 def clock_finding(skew: float) -> Finding:

@@ -150,7 +150,7 @@ async def test_a_group_that_may_not_be_joined_ends_the_reader_with_the_right_tha
 ) -> None:
     options = await granted(guarded, topic_prefix, TOPIC="READ")
     consumer = Consumer(database, options, engine=CountingEngine().as_engine())
-    with pytest.raises(InvalidSettings, match="does not allow .* GroupAuthorizationFailed"):
+    with pytest.raises(InvalidSettings, match=r"does not allow .* GroupAuthorizationFailed"):
         async with asyncio.timeout(30):
             await consumer.run()
 
