@@ -5,7 +5,7 @@ A number is what JSON would read, and any other spelling of one is refused: `012
 """
 
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -43,11 +43,6 @@ def read_document(text: str, *, is_json: bool = False) -> Any:
 class _Loader(yaml.SafeLoader):
     """YAML whose numbers are JSON's, and whose mappings have each key once."""
 
-    yaml_implicit_resolvers: ClassVar[Any] = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def number(self, node: yaml.ScalarNode) -> int | float:
         text = str(self.construct_scalar(node))
         line = node.start_mark.line + 1
@@ -72,6 +67,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_constructor(_INT, _Loader.number)
 _Loader.add_constructor(_FLOAT, _Loader.number)
 _Loader.add_implicit_resolver(_FLOAT, _EXPONENT, list("-0123456789"))

@@ -6,6 +6,7 @@ decides both by the draft, so that one contract would have two verdicts.
 
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import jsonschema_rs
 import orjson
@@ -37,15 +38,12 @@ class _Annotation:
     """A keyword that says something and asserts nothing."""
 
     def __init__(
-        self, parent_schema: JsonObject, value: JsonValue, schema_path: list[str | int]
+        self, parent_schema: dict[str, Any], value: Any, schema_path: list[str | int]
     ) -> None:
         pass
 
-    def validate(self, instance: JsonValue) -> None:
+    def validate(self, instance: Any) -> None:
         pass
-
-
-_ANNOTATIONS = {"contentEncoding": _Annotation, "contentMediaType": _Annotation}
 
 
 def violations(schema: JsonObject, value: JsonValue) -> list[str]:
@@ -75,7 +73,7 @@ def _compiled(schema: bytes) -> jsonschema_rs.Validator:
         offline=True,
         validate_formats=True,
         formats=_FORMATS,
-        keywords=_ANNOTATIONS,
+        keywords={"contentEncoding": _Annotation, "contentMediaType": _Annotation},
     )
 
 

@@ -19,12 +19,21 @@ CLOUD_EVENT = (
     ("ce_source", b"/shop"),
     ("ce_type", b"order"),
 )
-TASK = {"task_id": "t", "task_description": "x", "metadata": {"a": 1, "b": [True]}}
-EVENT = {"task_id": "t", "event_id": "e", "event_type": "answer", "event_data": {"a": 1}}
+TASK: dict[str, object] = {
+    "task_id": "t",
+    "task_description": "x",
+    "metadata": {"a": 1, "b": [True]},
+}
+EVENT: dict[str, object] = {
+    "task_id": "t",
+    "event_id": "e",
+    "event_type": "answer",
+    "event_data": {"a": 1},
+}
 
 
 def told(topic: str) -> float:
-    return metrics.OTHER_CONTENTS.labels(topic)._value.get()
+    return float(metrics.OTHER_CONTENTS.labels(topic)._value.get())
 
 
 async def publish(publisher: Publisher, options: BusOptions, *fields: dict[str, object]) -> None:

@@ -7,14 +7,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.options import BusOptions, Security
