@@ -14,6 +14,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.options import BusOptions, Security
 from orchestrator.bus.topics import create_topics, ensure_topics, look_at_cluster, missing_topics
+from orchestrator.cli.doctor import _kafka
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.store.database import Database
@@ -157,3 +158,14 @@ async def test_topics_that_may_be_seen_and_not_read_are_told_as_such(
     async with running_consumer(database, options) as consumer:
         says = "does not allow this user to read the topics: TopicAuthorizationFailed"
         await until(lambda: any(says in problem for problem in consumer.state.problems))
+
+
+async def test_doctor_says_which_rights_are_missing(guarded: LocalKafka, topic_prefix: str) -> None:
+    findings = [finding async for finding in _kafka(options_of(guarded, "me", topic_prefix))]
+    assert [(finding.name, finding.state) for finding in findings] == [
+        ("Kafka", "ok"),
+        ("topics", "failed"),
+    ]
+    assert f"grant Read, and Write for `orchestrator publish`, on '{topic_prefix}tasks'" in (
+        findings[1].says
+    )
