@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit, urlunsplit
 
 CHUNK_BYTES = 64 * 1024
 LOOPBACK = "127.0.0.1"
@@ -182,3 +183,10 @@ async def running_proxy(host: str, port: int, *, at: int = 0) -> AsyncIterator[P
         proxy.heal()
         proxy.cut()
         await asyncio.wait_for(proxy.ended(), timeout=5)
+
+
+def by_way_of(proxy: Proxy, url: str) -> str:
+    """The URL with the proxy's address in place of the server's; the login stays."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{login}{at}{proxy.address}"))

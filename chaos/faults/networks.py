@@ -9,14 +9,14 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from chaos.arena import Arena
 from chaos.fault import Bar, Fault, Times
 from chaos.faults import servers
 from chaos.faults.kafka import READS_ON, reads_on
 from chaos.faults.postgres import GOES_ON
-from chaos.proxy import LOOPBACK, Proxy, running_proxy
+from chaos.proxy import LOOPBACK, Proxy, by_way_of, running_proxy
 
 SECONDS, SECONDS_SHORT = 15.0, 3.0
 DELAY_SECONDS = 0.2
@@ -34,13 +34,8 @@ Prepare = Callable[[Arena], tuple[str, int, int, Callable[[Proxy], Mapping[str, 
 
 def _before(url: str, variable: str) -> tuple[str, int, int, Callable[[Proxy], Mapping[str, str]]]:
     parts = urlsplit(url)
-    user = f"{parts.username}@" if parts.username else ""
     assert parts.port is not None
-
-    def told(proxy: Proxy) -> Mapping[str, str]:
-        return {variable: urlunsplit(parts._replace(netloc=f"{user}{proxy.address}"))}
-
-    return LOOPBACK, parts.port, 0, told
+    return LOOPBACK, parts.port, 0, lambda proxy: {variable: by_way_of(proxy, url)}
 
 
 def _of(variable: str) -> Prepare:

@@ -42,7 +42,7 @@ async def health(
     try:
         async with asyncio.timeout(timeout_seconds):
             with agent_errors(agent.id):
-                answer = await _ask(client, agent)
+                answer = await _ask(client, agent, within_seconds=timeout_seconds)
     except TimeoutError:
         problem = f"agent {agent.id!r} did not answer within {timeout_seconds:g} s"
     except AgentFailed as error:
@@ -56,10 +56,10 @@ async def health(
     )
 
 
-async def _ask(client: AgentHttpClient, agent: Agent) -> _Answer:
+async def _ask(client: AgentHttpClient, agent: Agent, *, within_seconds: float) -> _Answer:
     url = f"{agent.endpoint}/health"
     async with client.exchange(
-        "GET", url, headers={"Accept-Encoding": ACCEPT_ENCODING}
+        "GET", url, headers={"Accept-Encoding": ACCEPT_ENCODING}, within_seconds=within_seconds
     ) as response:
         body = await read_body(response, agent_id=agent.id, max_bytes=MAX_BODY_BYTES)
         try:

@@ -4,6 +4,7 @@ No client follows redirects, keeps cookies, retries, or takes a proxy or credent
 environment.
 """
 
+import math
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -61,30 +62,36 @@ class AgentHttpClient:
         self, transport: httpx.AsyncBaseTransport, *, connect_timeout_seconds: float
     ) -> None:
         self._transport = transport
-        self._extensions = {
-            "timeout": {"connect": connect_timeout_seconds, "pool": connect_timeout_seconds}
-        }
+        self._connect_timeout_seconds = connect_timeout_seconds
 
     @asynccontextmanager
     async def exchange(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        within_seconds: float = math.inf,
     ) -> AsyncIterator[httpx.Response]:
         """The answer, its body still to be read; the connection is given back at the end.
 
-        Bound it by a deadline. Raises what `agent_errors` translates.
+        Bound it by a deadline, `within_seconds` from here. Raises what `agent_errors` translates.
         """
+        connect = connect_seconds(self._connect_timeout_seconds, within_seconds=within_seconds)
         request = httpx.Request(
             method,
             _parsed(url),
             headers=headers,
             content=content,
-            extensions=self._extensions,
+            extensions={"timeout": {"connect": connect, "pool": connect}},
         )
-        response = await self._transport.handle_async_request(request)
-        try:
-            yield response
-        finally:
-            await response.aclose()
+        with _named_errors():
+            response = await self._transport.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -94,6 +101,11 @@ class AgentHttpClient:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def connect_seconds(connect_timeout_seconds: float, *, within_seconds: float) -> float:
+    """For a connection: not all the time there is, or nobody knows that nothing was sent."""
+    return min(connect_timeout_seconds, 0.9 * max(within_seconds, 0.0))
 
 
 @lru_cache(maxsize=1024)
@@ -137,10 +149,11 @@ def model_http_client(
     tls = _tls()
     traces = [] if may_send is None else [_fence(may_send, _prompt_not_sent)]
     transport = AiohttpTransport(verify=tls, client=_aiohttp_session(tls, traces=traces))
+    connect = connect_seconds(connect_timeout_seconds, within_seconds=timeout_seconds)
     return httpx.AsyncClient(
-        transport=_WholeAnswers(transport),
+        transport=_WholeAnswers(transport, connect_seconds=connect),
         headers={"Accept-Encoding": ACCEPT_ENCODING},
-        timeout=httpx.Timeout(timeout_seconds, connect=connect_timeout_seconds),
+        timeout=timeout_seconds,
         cookies=NoCookies(),
         follow_redirects=False,
         trust_env=False,
@@ -148,26 +161,58 @@ def model_http_client(
 
 
 class _WholeAnswers(httpx.AsyncBaseTransport):
-    """Reads each answer to its end, or to the bound: no endpoint fills the worker's memory."""
+    """Reads each answer to its end, or to the bound: no endpoint fills the worker's memory.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    How long a connection may take is said here: libraries that use the client say with each request
+    how long it may take in all, and mean the connection too.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, *, connect_seconds: float) -> None:
         self._transport = transport
+        self._connect = {"connect": connect_seconds, "pool": connect_seconds}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises `httpx.ReadError` where the body is too large, or can't be decompressed."""
-        response = await self._transport.handle_async_request(request)
-        try:
-            body = await bounded_body(response, max_bytes=MAX_MODEL_ANSWER_BYTES)
-        except UnusableBody as error:
-            raise httpx.ReadError(f"it answered {error}") from error
-        finally:
-            await response.aclose()
+        """Raises `httpx.DecodingError` where the body is too large, or can't be decompressed."""
+        request.extensions["timeout"] = {**request.extensions.get("timeout", {}), **self._connect}
+        with _named_errors():
+            response = await self._transport.handle_async_request(request)
+            try:
+                body = await bounded_body(response, max_bytes=MAX_MODEL_ANSWER_BYTES)
+            except UnusableBody as error:
+                raise httpx.DecodingError(f"it answered {error}") from error
+            finally:
+                await response.aclose()
         headers = [(n, v) for n, v in response.headers.raw if n.lower() not in _OF_THE_WIRE]
         return httpx.Response(response.status_code, headers=headers, content=body)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Raises an error of the connection under the class of httpx that says what happened.
+
+    httpx-aiohttp makes a `ConnectTimeout` of almost all of them: of a connection that was reset
+    after the request was sent, and at once.
+    """
+    try:
+        yield
+    except httpx.TransportError as error:
+        cause = error.__cause__
+        kind = next((to for of, to in _KINDS if isinstance(cause, of)), type(error))
+        if type(error) is kind:
+            raise
+        raise kind(str(error) or type(cause).__name__) from cause
+
+
+_KINDS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),
+    (aiohttp.ClientConnectionError, httpx.ReadError),
+)
+"""By the class of aiohttp, the most specific first."""
 
 _OF_THE_WIRE = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
@@ -187,11 +232,7 @@ class HeldBack(httpx.ConnectError):
 
 def is_held_back(error: BaseException | None) -> bool:
     """Whether we ourselves did not send it, however libraries have wrapped that."""
-    while error is not None:
-        if isinstance(error, HeldBack):
-            return True
-        error = error.__cause__
-    return False
+    return _has_cause(error, (HeldBack,))
 
 
 def _call_not_sent() -> Exception:
@@ -259,8 +300,9 @@ def agent_errors(agent_id: str) -> Iterator[None]:
         if (refused := _own_refusal(error)) is not None:
             raise refused from error
         was_connected = not is_unconnected(error)
+        when = "before its answer was complete" if was_connected else "before anything was sent"
         raise AgentFailed(
-            f"the connection to agent {agent_id!r} failed: {_text(error)}",
+            f"the connection to agent {agent_id!r} failed {when}: {_text(error)}",
             retryable=True,
             was_sent=was_connected,
             fault=Fault.FAILED if was_connected else Fault.UNAVAILABLE,
@@ -275,16 +317,45 @@ def _own_refusal(error: BaseException | None) -> AgentFailed | None:
 
 
 def is_unconnected(error: BaseException | None) -> bool:
-    """Whether no connection came about, so that surely nothing was sent.
+    """Whether no connection came about, so that surely nothing was sent."""
+    return _has_cause(error, _UNCONNECTED) or _is_unconnected_httpx2(error)
 
-    The class of httpx does not say it: the transport makes a connection that was cut a
-    `ConnectTimeout` too.
-    """
+
+def _is_unconnected_httpx2(error: BaseException | None) -> bool:
+    """Clients of other providers bring httpx2, which has httpx's names and none of its classes."""
     while error is not None:
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        if type(error).__module__ == "httpx2" and type(error).__name__ in _CONNECT_NAMES:
             return True
         error = error.__cause__
     return False
+
+
+_CONNECT_NAMES = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout"})
+
+
+def is_undecodable(error: BaseException | None) -> bool:
+    """Whether an answer came whose body can't be read."""
+    return _has_cause(error, (httpx.DecodingError,))
+
+
+def _has_cause(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> bool:
+    while error is not None:
+        if isinstance(error, kinds):
+            return True
+        error = error.__cause__
+    return False
+
+
+_UNCONNECTED: tuple[type[Exception], ...] = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+"""Of httpx's classes, which clients of providers raise: ours raise them where they are true."""
 
 
 def status_fault(status: int, *, has_retry_after: bool) -> Fault | None:

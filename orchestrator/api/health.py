@@ -1,7 +1,8 @@
 """Probes and metrics of every process: `/livez`, `/readyz`, `/metrics`, and a server for them.
 
 `/livez` asks only whether this process works; it never asks Kafka or PostgreSQL, or an outage of
-theirs would restart every worker.
+theirs would restart every worker. A PostgreSQL that answers and refuses is no outage: after a
+minute of that the process counts as broken.
 """
 
 import asyncio
@@ -31,30 +32,38 @@ async def _outcome(check: Check) -> str | None:
         return str(error)
 
 
-async def _report(checks: Mapping[str, Check]) -> JSONResponse:
-    """200 where every check is well, else 503 with the reasons by name."""
+async def _report(checks: Mapping[str, Check], *, tells_why: bool) -> JSONResponse:
+    """200 where every check is well, else 503 with the names of those that are not, and why."""
     outcomes = await asyncio.gather(*(_outcome(check) for check in checks.values()))
     reasons = {name: reason for name, reason in zip(checks, outcomes, strict=True) if reason}
-    if reasons:
-        return JSONResponse({"status": "unavailable", "reasons": reasons}, UNAVAILABLE)
-    return JSONResponse({"status": "ok", "checks": list(checks)})
+    if not reasons:
+        return JSONResponse({"status": "ok", "checks": list(checks)})
+    told = {"reasons": reasons} if tells_why else {"failed": list(reasons)}
+    return JSONResponse({"status": "unavailable", **told}, UNAVAILABLE)
 
 
-def health_application(*, live: Mapping[str, Check], ready: Mapping[str, Check]) -> FastAPI:
-    """The three routes over named checks; a process is ready only while it is live."""
+def health_application(
+    *, live: Mapping[str, Check], ready: Mapping[str, Check], is_open: bool = False
+) -> FastAPI:
+    """The routes over named checks; a process is ready only while it is live.
+
+    `is_open`: anybody may ask, so nothing is said but which checks fail.
+    """
     app = FastAPI(title="orchestrator health", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/livez")
     async def livez() -> JSONResponse:
-        return await _report(live)
+        return await _report(live, tells_why=not is_open)
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
-        return await _report({**live, **ready})
+        return await _report({**live, **ready}, tells_why=not is_open)
 
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(exposition(), media_type=CONTENT_TYPE)
+    if not is_open:
+
+        @app.get("/metrics")
+        async def metrics() -> Response:
+            return Response(exposition(), media_type=CONTENT_TYPE)
 
     return app
 
@@ -68,7 +77,7 @@ class _Embedded(uvicorn.Server):
 
 
 class HealthServer:
-    """Serves the probes until stopped."""
+    """Serves the probes and the metrics until stopped, on one port or on two."""
 
     def __init__(
         self,
@@ -77,11 +86,46 @@ class HealthServer:
         live: Mapping[str, Check],
         ready: Mapping[str, Check],
     ) -> None:
-        self._options = options
+        has_two = options.metrics_port is not None
+        application = health_application(live=live, ready=ready, is_open=has_two)
+        self._listeners = [_Listener("PORT", options.host, options.port, application)]
+        if options.metrics_port is not None:
+            host, port = options.metrics_host or options.host, options.metrics_port
+            application = health_application(live=live, ready=ready)
+            self._listeners.append(_Listener("ORCHESTRATOR_METRICS_PORT", host, port, application))
+
+    def bind(self) -> tuple[str, str]:
+        """Takes the ports, so that `run` can't fail for them: addresses of probes and metrics.
+
+        Raises:
+            InvalidSettings: a port is taken, or a host is not one of this machine.
+        """
+        addresses = [listener.bind() for listener in self._listeners]
+        return addresses[0], addresses[-1]
+
+    async def run(self) -> None:
+        """Serves until `stop`; `bind` comes first."""
+        async with asyncio.TaskGroup() as group:
+            for listener in self._listeners:
+                group.create_task(listener.run(), name=listener.variable)
+
+    def stop(self) -> None:
+        """Lets `run` come to its end, within a second."""
+        for listener in self._listeners:
+            listener.stop()
+
+
+class _Listener:
+    """One application on one port."""
+
+    def __init__(self, variable: str, host: str, port: int, application: FastAPI) -> None:
+        self.variable = variable
+        """The setting that names the port."""
+        self._host, self._port = host, port
         self._socket: socket.socket | None = None
         self._server = _Embedded(
             uvicorn.Config(
-                health_application(live=live, ready=ready),
+                application,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -91,31 +135,22 @@ class HealthServer:
         )
 
     def bind(self) -> str:
-        """Takes the port, so that `run` can't fail for it; answers the address to ask.
-
-        Raises:
-            InvalidSettings: the port is taken, or the host is not one of this machine.
-        """
-        host, port = self._options.host, self._options.port
+        host, port = self._host, self._port
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._socket = socket.create_server((host, port), family=family)
         except OSError as error:
             raise InvalidSettings(
-                f"PORT is {port}, but nothing can listen on {host}:{port} ({error.strerror}); "
-                "set PORT to a free port, or to 0 for any"
+                f"{self.variable} is {port}, but nothing can listen on {host}:{port} "
+                f"({error.strerror}); set {self.variable} to a free port, or to 0 for any"
             ) from error
         bound = self._socket.getsockname()[1]
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared only
         return f"http://{shown}:{bound}"
 
     async def run(self) -> None:
-        """Serves until `stop`; binds first where nobody did."""
-        if self._socket is None:
-            self.bind()
-        assert self._socket is not None
+        assert self._socket is not None, "bind first"
         await self._server.serve(sockets=[self._socket])
 
     def stop(self) -> None:
-        """Lets `run` come to its end, within a second."""
         self._server.should_exit = True

@@ -102,9 +102,7 @@ async def _show(stack: Stack) -> int:
         await database.close()
     print_ended(ended)
     print_dead_letters(letters, topic=bus.topics.dead_letters)
-    print_queries(
-        task_id=task_id(SAMPLES[0].name, run=run), database_url=stack.addresses["DATABASE_URL"]
-    )
+    print_queries(task_id=task_id(SAMPLES[0].name, run=run))
     return _verdict(ended, letters)
 
 

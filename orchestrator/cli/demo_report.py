@@ -153,13 +153,13 @@ def print_dead_letters(letters: Sequence[DeadLetterView], *, topic: str) -> None
         out.print(f"  original bytes: {shortened(original, 100)}", style="dim")
 
 
-def print_queries(*, task_id: str, database_url: str) -> None:
+def print_queries(*, task_id: str) -> None:
     """How to look for oneself."""
     out = console()
     out.print()
     out.print(Text("Look for yourself", style="bold"))
     out.print(
-        f"  The data stays. `orchestrator dev` starts the same servers again; PostgreSQL is\n"
-        f"  then at {database_url}"
+        "  The data stays. `orchestrator dev` starts the same servers again; while it runs,\n"
+        "  `source .orchestrator/dev.env` sets DATABASE_URL, for `psql $DATABASE_URL`."
     )
     _indented(out, QUERIES.format(task_id=task_id))

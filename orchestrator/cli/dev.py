@@ -101,13 +101,14 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
         "ORCHESTRATOR_AGENTS_DIR": str(demo.declarations),
         "ORCHESTRATOR_WORKER_NAME": "dev",
         "ORCHESTRATOR_LOG_FORMAT": "console",
+        "ORCHESTRATOR_HEALTH_HOST": "127.0.0.1",
         "PORT": "0",
     }
     return Stack(
         settings=load_settings({**defaults, **environ, **addresses}, env_file=None),
         addresses=addresses,
         parts=(
-            ("PostgreSQL", servers.database_url if servers.postgres else "as in DATABASE_URL"),
+            ("PostgreSQL", _without_password(servers)),
             ("Apache Kafka", servers.bootstrap_servers),
             ("LLM", demo.model_url or "your own, as in OPENAI_API_KEY or OPENAI_BASE_URL"),
             ("demo agents", demo.agents_url),
@@ -115,12 +116,19 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
     )
 
 
+def _without_password(servers: LocalServers) -> str:
+    if servers.postgres is None:
+        return "as in DATABASE_URL"
+    return f"127.0.0.1:{servers.postgres.port}; `source {DEV_ADDRESSES}` sets DATABASE_URL"
+
+
 @contextmanager
 def announced(data_dir: Path, stack: Stack) -> Iterator[None]:
     """While inside, commands started from the same folder find the stack by themselves."""
     path = data_dir / DEV_ADDRESSES.name
+    path.touch(mode=0o600)
+    path.chmod(0o600)  # also one that an earlier release left
     path.write_text("".join(f"{name}={value}\n" for name, value in stack.addresses.items()))
-    path.chmod(0o600)
     try:
         yield
     finally:

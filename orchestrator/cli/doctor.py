@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -20,10 +21,17 @@ from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
 from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
+from orchestrator.domain.errors import (
+    InvalidSettings,
+    NotAllowed,
+    OrchestratorError,
+    SchemaForeign,
+    SchemaMismatch,
+)
 from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import duplicates, targets, workers
 from orchestrator.store.database import Database
+from orchestrator.store.pooler import check_sessions
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
@@ -36,15 +44,20 @@ MAX_SKEW_SECONDS = 5.0
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
+Ask = Annotated[
+    bool, typer.Option("--ask", help="Send the model one request with tools; this spends tokens.")
+]
+
+
 @app.command()
-def doctor(*, as_json: AsJson = False) -> None:
+def doctor(*, ask: Ask = False, as_json: AsJson = False) -> None:
     """Look at settings, Kafka, PostgreSQL, model and agents; exit 1 if one of them fails."""
     configure_logs(LogOptions(level="error"))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each finding says it, once
     findings: list[Finding] = []
 
     async def look() -> None:
-        async for finding in examine({**dev_addresses(), **os.environ}):
+        async for finding in examine({**dev_addresses(), **os.environ}, may_ask=ask):
             findings.append(finding)
             if not as_json:
                 _show(finding)
@@ -64,7 +77,7 @@ def _show(finding: Finding) -> None:
         out.print(Text(f"{'':20} → {finding.advice}"))
 
 
-async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+async def examine(environ: Mapping[str, str], *, may_ask: bool) -> AsyncIterator[Finding]:
     """Everything, each as soon as it is known; what one fault makes impossible is skipped."""
     try:
         found = examine_settings(environ)
@@ -77,7 +90,7 @@ async def examine(environ: Mapping[str, str]) -> AsyncIterator[Finding]:
         yield _wrong_setting(problem)
     if not found.problems:
         yield Finding(name="settings", state="ok", says="every variable can be used")
-    async for finding in _parts(found):
+    async for finding in _parts(found, may_ask=may_ask):
         yield finding
 
 
@@ -86,7 +99,7 @@ def _wrong_setting(problem: str) -> Finding:
     return Finding(name="settings", state="failed", says=problem, advice=advice)
 
 
-async def _parts(found: Examined) -> AsyncIterator[Finding]:
+async def _parts(found: Examined, *, may_ask: bool) -> AsyncIterator[Finding]:
     """Each by itself: one wrong variable must not hide what can be said of the rest."""
     if "kafka" in found.usable:
         async for finding in _kafka(found.settings.bus):
@@ -99,7 +112,7 @@ async def _parts(found: Examined) -> AsyncIterator[Finding]:
     else:
         yield skipped("PostgreSQL")
     if "model" in found.usable:
-        yield await model_finding(found.settings)
+        yield await model_finding(found.settings, may_ask=may_ask)
     else:
         yield skipped("model")
 
@@ -138,6 +151,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
+        await check_sessions(options)
         await database.open()
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "DATABASE_URL says where it is")
@@ -163,7 +177,10 @@ def _unwell(name: str, error: OrchestratorError, advice: str) -> Finding:
 def _server(facts: ServerFacts) -> Finding:
     says = f"version {facts.version}"
     if facts.is_read_only:
-        advice = "DATABASE_URL must name the primary: a replica is behind and takes no writes"
+        advice = (
+            "DATABASE_URL must name the primary, and default_transaction_read_only must be off "
+            "for this role and database"
+        )
         return Finding(name="PostgreSQL", state="failed", says=f"{says}, read-only", advice=advice)
     if facts.major < OLDEST_VERSION:
         advice = f"upgrade it to {OLDEST_VERSION} or later"
@@ -173,11 +190,14 @@ def _server(facts: ServerFacts) -> Finding:
 
 async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
     try:
-        await check_revision(settings.database.url)
+        revision = await check_revision(settings.database.url)
+    except (SchemaForeign, NotAllowed) as error:
+        yield _unwell("schema", error, "nothing was changed there")
+        return
     except SchemaMismatch as error:
         yield _unwell("schema", error, "`orchestrator migrate`")
         return
-    yield Finding(name="schema", state="ok", says=f"fits this release (revision {head()})")
+    yield _schema(revision)
     living = await workers.count_living(database, lease=settings.engine.lease)
     if living:
         yield Finding(name="workers", state="ok", says=f"running: {living}")
@@ -188,10 +208,17 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
     for other in await duplicates.lately(database, within=timedelta(days=1)):
         yield duplicates_finding(other)
     found = await declared(database, settings)
-    async for finding in agent_findings(found):
+    async for finding in agent_findings(found, environ=settings.environ):
         yield finding
     for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding
+
+
+def _schema(revision: str) -> Finding:
+    if revision == head():
+        return Finding(name="schema", state="ok", says=f"fits this release (revision {revision})")
+    says = f"revision {revision}, of a later release; this one needs {head()}, and works on it"
+    return Finding(name="schema", state="warning", says=says, advice="use the later release")
 
 
 async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:

@@ -1,12 +1,13 @@
 """The agents, as `orchestrator doctor` looks at them: those a worker has once it has started."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.agents.declaration import load_folder, parse
 from orchestrator.agents.health import AgentHealth, health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.signature import secret_key
 from orchestrator.cli.finding import Finding
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import InvalidAgent
@@ -45,8 +46,8 @@ async def declared(database: Database, settings: Settings) -> Declared:
     return Declared(agents=[by_id[key] for key in sorted(by_id)])
 
 
-async def agent_findings(found: Declared) -> AsyncIterator[Finding]:
-    """A line for each wrong file, and for each agent whether it is ready."""
+async def agent_findings(found: Declared, *, environ: Mapping[str, str]) -> AsyncIterator[Finding]:
+    """A line for each wrong file, and for each agent whether it is ready and can be called."""
     for problem in found.problems:
         advice = "mend it: a worker that starts with this ORCHESTRATOR_AGENTS_DIR ends"
         yield Finding(name="agents", state="failed", says=problem, advice=advice)
@@ -56,10 +57,25 @@ async def agent_findings(found: Declared) -> AsyncIterator[Finding]:
     async with agent_http_client() as client:
         answers = await asyncio.gather(*(health(client, agent) for agent in found.agents))
     for agent, answer in zip(found.agents, answers, strict=True):
-        yield _finding(agent, answer)
+        yield _finding(agent, answer, secret_problem=_secret_problem(agent, environ))
 
 
-def _finding(agent: Agent, answer: AgentHealth) -> Finding:
+def _secret_problem(agent: Agent, environ: Mapping[str, str]) -> str | None:
+    """Why no call of this agent could be signed, with the environment of this process."""
+    if agent.secret_env is None:
+        return None
+    try:
+        secret_key(agent.secret_env, environ.get(agent.secret_env, ""))
+    except InvalidAgent as error:
+        return str(error)
+    return None
+
+
+def _finding(agent: Agent, answer: AgentHealth, *, secret_problem: str | None) -> Finding:
+    if secret_problem is not None:
+        says = f"calls of agent {agent.id!r} can't be signed: {secret_problem}"
+        advice = f"set {agent.secret_env} for each worker; its calls fail until then"
+        return Finding(name="agent", state="failed", says=says, advice=advice)
     if answer.ready:
         says = f"{agent.id} is ready at {agent.endpoint} ({answer.duration_ms} ms)"
         return Finding(name="agent", state="ok", says=says)

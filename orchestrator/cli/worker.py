@@ -98,8 +98,8 @@ async def run_worker(
     """A worker until `stop` ends it: 0 after a gentle end, 1 after any other."""
     probes = _Probes()
     server = HealthServer(health, live=probes.live(), ready=probes.ready())
-    address = server.bind()
-    log.info("probes and metrics", livez=f"{address}/livez", metrics=f"{address}/metrics")
+    probed, measured = server.bind()
+    log.info("probes and metrics", livez=f"{probed}/livez", metrics=f"{measured}/metrics")
     serving = asyncio.create_task(server.run(), name="probes")
     try:
         async with open_app(options, overrides) as app:
@@ -146,7 +146,8 @@ class _Probes:
         return {"worker": self._started, "postgresql": self._database, "kafka": self._intake}
 
     async def _heart(self) -> str | None:
-        return None  # that this is answered at all says that the event loop works
+        # That this is answered at all says that the event loop works.
+        return self.app.session_problem() if self.app else None
 
     async def _started(self) -> str | None:
         return None if self.app is not None else "waits for PostgreSQL or Kafka to start"

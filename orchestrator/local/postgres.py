@@ -13,9 +13,9 @@ from pathlib import Path
 from orchestrator.local.errors import LocalServerError
 from orchestrator.local.ports import LOOPBACK, keep_ports
 from orchestrator.local.postgres_account import account_for_postgres, find_binaries, own_folder
+from orchestrator.local.postgres_login import SUPERUSER, kept_password, require_password
 from orchestrator.local.process import Account, ChildProcess, Command, locked_folder
 
-SUPERUSER = "postgres"
 _START_SECONDS = 60
 _STOP_SECONDS = 15
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -69,7 +69,9 @@ class LocalPostgres:
         return self._port
 
     def dsn(self, database: str) -> str:
-        return f"postgresql://{SUPERUSER}@{LOOPBACK}:{self.port}/{database}"
+        """The URL of a database, with the superuser's password in it."""
+        password = kept_password(self._folder)
+        return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{self.port}/{database}"
 
     @property
     def running(self) -> bool:
@@ -99,6 +101,9 @@ class LocalPostgres:
             home = own_folder(self._folder / "postgres", account)
             cluster = home / "cluster"
             await self._initialise_once(cluster, account)
+            await require_password(
+                self._folder, cluster, lambda sql: _run_single(binaries, cluster, sql, account)
+            )
             self._port = self._choose_port()
             process = ChildProcess(
                 Command(
@@ -160,7 +165,11 @@ class LocalPostgres:
 
     async def execute(self, sql: str, *, database: str = "postgres") -> str:
         """Runs one statement as the superuser through `psql`; gives its rows as bare text."""
-        return await run_psql(self.binaries / "psql", self.dsn(database), sql)
+        where = ("-h", LOOPBACK, "-p", str(self.port), "-U", SUPERUSER, "-d", database)
+        options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql)
+        # Not in a URL: a command line is the world's to read, an environment is not.
+        login = {"PGPASSWORD": kept_password(self._folder) or ""}
+        return (await _run((str(self.binaries / "psql"), *where, *options), env=login)).strip()
 
     def _options(self) -> tuple[str, ...]:
         settings = {**self._settings, "port": str(self.port)}
@@ -179,9 +188,8 @@ class LocalPostgres:
         options = ["--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8", "--locale=C"]
         options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [] if self._durable else ["--no-sync"]
-        await _run(
-            (str(self.binaries / "initdb"), *options, "-D", str(unfinished)), account=account
-        )
+        argv = (str(self.binaries / "initdb"), *options, "-D", str(unfinished))
+        await _run(argv, account=account)
         unfinished.rename(cluster)
 
 
@@ -189,20 +197,25 @@ def _is_there(folder: Path) -> bool:
     return folder.exists()
 
 
-async def run_psql(psql: Path, dsn: str, sql: str) -> str:
-    """The statement's rows as bare text. Raises LocalServerError with what the server said."""
-    options = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql, dsn)
-    return (await _run((str(psql), *options), account=None)).strip()
+async def _run_single(binaries: Path, cluster: Path, sql: str, account: Account | None) -> None:
+    argv = (str(binaries / "postgres"), "--single", "-D", str(cluster), "postgres")
+    await _run(argv, account=account, stdin=sql)
 
 
-async def _run(argv: tuple[str, ...], *, account: Account | None) -> str:
+async def _run(
+    argv: tuple[str, ...],
+    *,
+    account: Account | None = None,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+) -> str:
     # In a thread: uvloop's own subprocesses can't take another account.
     ran = await asyncio.to_thread(
         subprocess.run,
         argv,
-        stdin=subprocess.DEVNULL,
+        input=stdin.encode(),
         capture_output=True,
-        env=_environment(),
+        env={**_environment(), **(env or {})},
         cwd="/",
         user=account.uid if account else None,
         group=account.gid if account else None,

@@ -1,12 +1,14 @@
 """Kafka and PostgreSQL side by side: ours as child processes, or others that are there."""
 
 import asyncio
+import stat
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.local.kafka import LocalKafka, say_to_stderr
 from orchestrator.local.postgres import LocalPostgres
+from orchestrator.local.postgres_account import account_for_postgres
 
 DATABASE = "orchestrator"
 
@@ -26,6 +28,7 @@ class LocalServers:
         """Ours; None when another one is used."""
         self.postgres = None if database_url else LocalPostgres(data_dir / "postgres")
         """Ours; None when another one is used."""
+        self._data_dir = data_dir
         self._bootstrap_servers = kafka_bootstrap_servers
         self._database_url = database_url
 
@@ -49,6 +52,8 @@ class LocalServers:
         Raises:
             LocalServerError: one could not start.
         """
+        if self.kafka is not None or self.postgres is not None:
+            close_folder(self._data_dir)
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(self.stop)
             # Not a task group: its error would be a tree of tracebacks, and one line is wanted.
@@ -75,3 +80,19 @@ class LocalServers:
             await self.postgres.start()
             if not await self.postgres.has_database(DATABASE):
                 await self.postgres.create_database(DATABASE)
+
+
+def close_folder(folder: Path) -> None:
+    """Messages, logs and ports in it are ours alone, also those of an earlier release.
+
+    Root's is let through, or PostgreSQL's own account could not enter its cluster; below it each
+    folder is closed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for inner in (folder / name for name in ("kafka", "logs", "postgres")):
+        if not inner.exists():
+            inner.mkdir()
+        if inner.is_dir():
+            inner.chmod(stat.S_IRWXU)
+    passes = stat.S_IXGRP | stat.S_IXOTH if account_for_postgres() else 0
+    folder.chmod(stat.S_IRWXU | passes)

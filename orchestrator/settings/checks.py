@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.bus.options import OWN_PREFIX
 from orchestrator.settings.variables import (
+    EXPLAINED,
     FILE_SUFFIX,
     KNOWN,
     SECRETS,
@@ -39,17 +40,26 @@ def unknown(environ: Mapping[str, str]) -> Iterator[str]:
         yield f"{name}: there is no such setting; {hint}"
 
 
+def trimmed(value: str) -> str:
+    """Without the line breaks at its ends: a mounted secret often has one, and none means it.
+
+    Blanks stay: a password may begin or end with one.
+    """
+    return value.strip("\r\n")
+
+
 def with_secret_files(environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    values = dict(environ)
+    """The values as they are meant, line breaks at their ends removed."""
+    values = {name: trimmed(value) for name, value in environ.items()}
     for name in SECRETS:
-        path = environ.get(name + FILE_SUFFIX)
+        path = values.get(name + FILE_SUFFIX)
         if path is None:
             continue
         if name in environ:
             problems.append(f"{name}: is set, and so is {name}{FILE_SUFFIX}; keep one of the two")
             continue
         try:
-            values[name] = Path(path).read_text(encoding="utf-8").strip()
+            values[name] = trimmed(Path(path).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             problems.append(f"{name}{FILE_SUFFIX}: {path!r} can't be read: {reason}")
@@ -70,6 +80,8 @@ def validated(values: Mapping[str, str], problems: list[str]) -> Variables:
 
 def _problem(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
+    if error["type"] == EXPLAINED:
+        return f"{name}: expected {expected(name)}; {error['msg']}"
     # A value that is not what it should be may be a secret in the wrong place; a long one never
     # helps.
     value = repr(error["input"])
@@ -105,11 +117,27 @@ def contradictions(
             f"{expected('OPENAI_API_KEY')} (or set "
             "OPENAI_BASE_URL, for an endpoint that asks for none)",
         )
+    if "model" in needs and not variables.llm_model.startswith("openai:"):
+        yield from _provider_key_problems(environ)
     folder = variables.orchestrator_agents_dir
     if "model" in needs and folder is not None and not Path(folder).is_dir():
         yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"
     if "model" in needs and variables.orchestrator_max_cost is not None:
         yield from _price_problems(variables)
+
+
+def _provider_key_problems(environ: Mapping[str, str]) -> Iterator[str]:
+    """Other providers' packages read their keys themselves, and send them as they are."""
+    for name, value in environ.items():
+        if name.endswith("_API_KEY") and name not in KNOWN and not _can_be_sent(value):
+            yield (
+                f"{name}: holds a character that can't be sent in a header, such as a line break "
+                "at its end; remove it"
+            )
+
+
+def _can_be_sent(value: str) -> bool:
+    return all("!" <= character <= "~" for character in value)
 
 
 def _price_problems(variables: Variables) -> Iterator[str]:

@@ -24,6 +24,7 @@ from orchestrator.settings.checks import (
     Need,
     contradictions,
     spoilt,
+    trimmed,
     unknown,
     validated,
     with_secret_files,
@@ -158,10 +159,15 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
         logs=LogOptions(
             level=v.log_level, format=v.orchestrator_log_format, verbose=v.orchestrator_verbose
         ),
-        health=HealthOptions(host=v.orchestrator_health_host, port=v.port),
+        health=HealthOptions(
+            host=v.orchestrator_health_host,
+            port=v.port,
+            metrics_host=v.orchestrator_metrics_host,
+            metrics_port=v.orchestrator_metrics_port,
+        ),
         migrates=v.orchestrator_migrate,
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
-        environ=environ,
+        environ={name: trimmed(value) for name, value in environ.items()},
         llm_model=v.llm_model,
         _database=_database(v) if "database" in needs else None,
         _bus=_bus(v) if "kafka" in needs else None,

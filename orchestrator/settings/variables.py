@@ -3,10 +3,13 @@
 Defaults are taken from the parts' own options, so that they are said once.
 """
 
+import unicodedata
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol, ValueFormat
 from orchestrator.domain.budget import MAX_COST
@@ -33,7 +36,52 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-Text = Annotated[str, Field(min_length=1, description="a text")]
+EXPLAINED = "explained"
+"""The type of an error whose message says what is wrong, without the value."""
+
+
+def _one_line(value: str) -> str:
+    for position, character in enumerate(value, start=1):
+        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp"):
+            raise _unusable(position, character)
+    return value
+
+
+def _header_value(value: str) -> str:
+    for position, character in enumerate(value, start=1):
+        if not "!" <= character <= "~":
+            raise _unusable(position, character)
+    return value
+
+
+def _unusable(position: int, character: str) -> PydanticCustomError:
+    name = unicodedata.name(character, "a control character").lower()
+    return PydanticCustomError(
+        EXPLAINED, f"character {position} is U+{ord(character):04X} ({name}), which is not allowed"
+    )
+
+
+def _address(value: str) -> str:
+    try:
+        port = urlsplit(value).port
+    except ValueError as error:
+        raise PydanticCustomError(EXPLAINED, "{reason}", {"reason": str(error)}) from error
+    if port == 0:
+        raise PydanticCustomError(EXPLAINED, "port 0 can't be connected to")
+    return value
+
+
+def _one_line_secret(value: SecretStr) -> SecretStr:
+    _one_line(value.get_secret_value())
+    return value
+
+
+def _header_secret(value: SecretStr) -> SecretStr:
+    _header_value(value.get_secret_value())
+    return value
+
+
+Text = Annotated[str, Field(min_length=1, description="a text"), AfterValidator(_one_line)]
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Seconds = Annotated[float, Field(gt=0, le=1e9, description="a number of seconds above 0")]
 Switch = Annotated[bool, Field(description="true or false")]
@@ -47,6 +95,7 @@ Topic = Annotated[
 Address = Annotated[
     str,
     Field(pattern=r"^https?://[^\s@]+$", description="a URL such as https://api.example.com/v1"),
+    AfterValidator(_address),
 ]
 Servers = Annotated[
     str,
@@ -93,10 +142,18 @@ Level = Annotated[
 Format = Annotated[LogFormat, BeforeValidator(_lower), Field(description="auto, console or json")]
 MessageFormat = Annotated[ValueFormat, BeforeValidator(_lower), Field(description="auto or json")]
 Port = Annotated[int, Field(ge=0, le=65535, description="a port from 1 to 65535, or 0 for any")]
-Secret = Annotated[SecretStr, Field(min_length=1, description="a secret")]
-ApiKey = Annotated[SecretStr, Field(min_length=1, description="the key of OpenAI's API")]
+Secret = Annotated[
+    SecretStr, Field(min_length=1, description="a secret"), AfterValidator(_one_line_secret)
+]
+ApiKey = Annotated[
+    SecretStr,
+    Field(min_length=1, description="the key of OpenAI's API"),
+    AfterValidator(_header_secret),
+]
 DatabaseUrl = Annotated[
-    SecretStr, Field(description="postgresql://user:password@host:5432/database")
+    SecretStr,
+    Field(description="postgresql://user:password@host:5432/database"),
+    AfterValidator(_one_line_secret),
 ]
 
 
@@ -214,6 +271,8 @@ class Variables(BaseModel):
     orchestrator_verbose: Switch = False
     port: Port = HealthOptions().port
     orchestrator_health_host: Text = HealthOptions().host
+    orchestrator_metrics_port: Port | None = None
+    orchestrator_metrics_host: Text | None = None
 
 
 SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")

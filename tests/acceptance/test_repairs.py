@@ -8,6 +8,14 @@ from tests.fakes.llm import EMPTY, Answer, broken, calls, text
 REGISTER = "Register the customer ACME"
 USABLE = calls(("agent_crm", {"name": "ACME"}))
 
+REFUSED = Answer(choice={"message": {"content": None, "refusal": "I can't help with that."}})
+FILTERED = Answer(
+    choice={
+        "finish_reason": "content_filter",
+        "content_filter_results": {"hate": {"filtered": True, "severity": "high"}},
+    }
+)
+
 UNUSABLE = [
     pytest.param(broken("agent_crm", '{"name": '), "are no JSON object", id="broken-arguments"),
     pytest.param(calls(("agent_crm", {})), "can't take this input", id="wrong-arguments"),
@@ -15,6 +23,8 @@ UNUSABLE = [
     pytest.param(EMPTY, "its answer was empty", id="empty"),
     pytest.param(text("It is done."), "it answered in plain text", id="plain-text"),
     pytest.param(calls(("complete", {"result": {}})), "not complete", id="too-early"),
+    pytest.param(REFUSED, "I can't help with that.\" (the model refused)", id="refused"),
+    pytest.param(FILTERED, "stopped the answer: content_filter, hate", id="filtered"),
 ]
 
 
@@ -55,3 +65,25 @@ async def test_the_model_is_told_what_was_wrong(office: Office) -> None:
     reply = office.llm.of("reproved")[1].messages[-2]
     assert reply["role"] == "tool"
     assert "'name'" in reply["content"] or '"name"' in reply["content"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [("equal", ["call_0"]), ("absent", [None]), ("numbers", [0]), ("long", ["x" * 5000])],
+)
+async def test_each_result_is_shown_with_its_own_call_whatever_ids_come(
+    office: Office, name: str, ids: list[object]
+) -> None:
+    task_id = f"ids-{name}"
+    asked = [("agent_crm", {"name": "ACME"}), ("agent_crm", {"name": "Umbrella"})]
+    twice = calls(*asked)
+    same = Answer(tool_calls=twice.tool_calls, ids=tuple(ids * 2), beside={"usage": "none"})
+    office.llm.will(task_id, same, same, calls(("complete", {"result": {}})))
+
+    await office.observer.task(task_id, REGISTER, "customer_id")
+
+    await office.observer.reached(task_id, "completed")
+    messages = office.llm.of(task_id)[-1].messages
+    told = [call["id"] for m in messages for call in m.get("tool_calls") or ()]
+    assert len(set(told)) == len(told)
+    assert [m["tool_call_id"] for m in messages if m["role"] == "tool"] == told

@@ -4,7 +4,7 @@ import pytest
 
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import Behaviour, status
-from tests.fakes.llm import refused
+from tests.fakes.llm import Answer, calls, raw, refused
 
 REGISTER = "Register the customer ACME"
 
@@ -69,6 +69,36 @@ async def test_a_model_that_is_overloaded_is_asked_again(
     assert (first.turn, second.turn) == (0, 0)
     if headers:
         assert second.at - first.at >= 1
+
+
+PAGE = "<html><body>Sign in</body></html>"
+NOT_UNDERSTOOD = {
+    "an-error-of-502": raw('{"error": {"message": "upstream is gone", "code": 502}}'),
+    "an-error-of-429": raw('{"error": {"message": "slow down", "code": 429}}'),
+    "no-choices": raw('{"choices": []}'),
+    "a-page": raw(PAGE, content_type="text/html"),
+    "a-page-for-403": raw(PAGE, code=403, content_type="text/html"),
+    "a-stream": raw("data: {}\n\ndata: [DONE]\n\n", content_type="text/event-stream"),
+    "half-of-it": raw('{"choices": [{"message": {"content": "Le'),
+    "nothing": raw(""),
+    "an-error-as-end": Answer(content="Le", choice={"finish_reason": "error"}),
+}
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("what", NOT_UNDERSTOOD)
+async def test_an_answer_that_nobody_understands_is_asked_for_again_at_any_turn(
+    office: Office, what: str, turn: int
+) -> None:
+    task_id = f"model-{what}-{turn}"
+    before = [calls(("agent_crm", {"name": "ACME"}))] * turn
+    office.llm.will(task_id, *before, NOT_UNDERSTOOD[what])
+
+    await office.observer.task(task_id, REGISTER, "customer_id", "account_number")
+
+    await office.observer.reached(task_id, "completed")
+    assert "compensating" not in await office.observer.kinds(task_id)
+    assert [prompt.turn for prompt in office.llm.of(task_id)].count(turn) == 2
 
 
 async def test_a_model_that_refuses_the_key_fails_the_task_with_the_reason(

@@ -13,9 +13,11 @@ import pytest
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client
 from orchestrator.domain.call import CallStatus
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import TaskId
 from tests.fakes.agent import Behaviour, gzip_bomb, ok, status
 from tests.fakes.callers import UnderTest, call_request, http_under_test
+from tests.fakes.unconnected import full_backlog
 
 MEGABYTE = 1024**2
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -118,7 +120,30 @@ async def test_cookies_are_not_kept(http: UnderTest) -> None:
 async def test_a_broken_connection_is_retryable(http: UnderTest, kind: str) -> None:
     http.peer.will(Behaviour(kind=kind))  # type: ignore[arg-type]
     result = await http.call()
-    assert (result.status, result.retryable) == (CallStatus.ERROR, True)
+    assert (result.status, result.retryable, result.was_sent) == (CallStatus.ERROR, True, True)
+    assert result.error is not None
+    assert "failed before its answer was complete" in result.error
+
+
+async def test_a_call_for_which_no_connection_came_about_was_not_sent(http: UnderTest) -> None:
+    async with full_backlog() as url:
+        agents = [replace(http.agent, endpoint=to) for to in (url, "http://127.0.0.1:1")]
+        results = [
+            await http.caller.call(call_request(agent=agent, timeout_seconds=0.5))
+            for agent in agents
+        ]
+    for result in results:
+        assert (result.was_sent, result.retryable) == (False, True)
+        assert result.fault is Fault.UNAVAILABLE
+        assert "failed before anything was sent" in (result.error or "")
+
+
+async def test_a_connection_that_the_end_of_a_task_cut_short_says_nothing(http: UnderTest) -> None:
+    async with full_backlog() as url:
+        agent = replace(http.agent, endpoint=url)
+        request = call_request(agent=agent, timeout_seconds=0.2, is_cut_short=True)
+        result = await http.caller.call(request)
+    assert (result.is_cut_short, result.fault) == (True, None)
 
 
 @pytest.mark.parametrize(

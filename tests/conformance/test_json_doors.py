@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage
-from openai.types.chat import ChatCompletion
 
 from orchestrator.agents.callers.http_answer import result_of
 from orchestrator.agents.declaration import parse
@@ -20,13 +18,12 @@ from orchestrator.domain.errors import InvalidMessage, UnusableAnswer
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import UnreadableJson, read_json
 from orchestrator.planners.agentic.answer import read_answer
-from orchestrator.planners.agentic.model import LeanChatOpenAI
+from orchestrator.planners.agentic.completion import read_completion
 from orchestrator.store.ingest import Origin
 from tests.integration.planners.stub import completion
 from tests.unit.planners.journal import make_agent
 
 AGENT = make_agent("crm")
-MODEL = LeanChatOpenAI(model="m", api_key="none", base_url="http://127.0.0.1:1/v1")
 BOM = "\ufeff"
 
 
@@ -52,9 +49,8 @@ def of_agent(text: str) -> Any:
 
 
 def of_model(text: str) -> Any:
-    answer = ChatCompletion.model_validate(completion(("agent_crm", text)))
-    message = MODEL._create_chat_result(answer).generations[0].message
-    assert isinstance(message, AIMessage)
+    body = json.dumps(completion(("agent_crm", text))).encode()
+    message = read_completion(200, body)
     args = read_answer(message, seq=Seq(1)).tool_calls[0]["args"]
     if not isinstance(args, dict):
         raise UnreadableJson("invalid_json", str(args))

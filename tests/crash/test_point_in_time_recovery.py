@@ -57,6 +57,7 @@ class Archived:
             "recovery_target_time": moment,
             "recovery_target_action": "promote",
         }
+        shutil.copy(self.folder / "source" / "password", self.folder / "restored")
         server = LocalPostgres(self.folder / "restored", extra_settings=settings)
         await server.start()
         return server

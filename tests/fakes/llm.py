@@ -30,6 +30,15 @@ class Answer:
     tool_calls: tuple[tuple[str, str], ...] = ()
     """Tools with their arguments as text."""
     code: int = 200
+    body: str | None = None
+    """The whole body, in place of a completion."""
+    content_type: str = "application/json"
+    ids: tuple[Any, ...] = ()
+    """Of the calls, in place of ids of their own."""
+    beside: Json = field(default_factory=dict)
+    """Fields of the completion, in place of its own."""
+    choice: Json = field(default_factory=dict)
+    """Fields of the choice, in place of its own."""
     headers: dict[str, str] = field(default_factory=dict)
     hangs: bool = False
 
@@ -54,6 +63,10 @@ def text(words: str) -> Answer:
 def refused(code: int, **headers: str) -> Answer:
     """`headers` with `_` for `-`."""
     return Answer(code=code, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+
+def raw(body: str, *, code: int = 200, content_type: str = "application/json") -> Answer:
+    return Answer(body=body, code=code, content_type=content_type)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,20 +132,29 @@ class FakeLlm:
             await self._released.wait()
             return web.json_response({"error": {"message": "released"}}, status=500)
         await asyncio.sleep(self.think_seconds)
+        if answer.body is not None:
+            body = answer.body
+            return web.Response(status=answer.code, text=body, content_type=answer.content_type)
         if answer.code != 200:
             error = {"error": {"message": f"scripted {answer.code}", "type": "scripted"}}
             return web.json_response(error, status=answer.code, headers=answer.headers)
-        return web.json_response(
-            completion(
-                number=len(self.prompts), content=answer.content, tool_calls=answer.tool_calls
-            )
-        )
+        return web.json_response(_completion(answer, number=len(self.prompts)))
 
     def _answer(self, prompt: Prompt, body: Json) -> Answer:
         script = self._script.get(prompt.task_id)
         if script:
             return script.popleft()
         return calls(*plan(body["messages"], body["tools"]))
+
+
+def _completion(answer: Answer, *, number: int) -> Json:
+    made = completion(number=number, content=answer.content, tool_calls=answer.tool_calls)
+    (choice,) = made["choices"]
+    for call, call_id in zip(choice["message"].get("tool_calls") or (), answer.ids, strict=False):
+        call["id"] = call_id
+    choice["message"] |= answer.choice.get("message", {})
+    made["choices"] = [{**choice, **answer.choice, "message": choice["message"]}]
+    return {**made, **answer.beside}
 
 
 async def _on_models(_: web.Request) -> web.Response:

@@ -75,6 +75,17 @@ def test_a_command_asks_only_for_what_it_needs() -> None:
         ),
         ("KAFKA_SSL_CAFILE", "/no/ca.pem", "KAFKA_SSL_CAFILE: there is no file '/no/ca.pem'"),
         (
+            "OPENAI_BASE_URL",
+            "http://models:99999/v1",
+            "OPENAI_BASE_URL: expected a URL such as https://api.example.com/v1; "
+            "Port out of range 0-65535",
+        ),
+        (
+            "OPENAI_BASE_URL",
+            "http://[::1/v1",
+            "OPENAI_BASE_URL: expected a URL such as https://api.example.com/v1; Invalid IPv6 URL",
+        ),
+        (
             "ORCHESTRATOR_CREATE_TOPICS",
             "perhaps",
             "ORCHESTRATOR_CREATE_TOPICS: expected true or false; got 'perhaps'",
@@ -163,6 +174,48 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     secret.write_text("sk-from-file\n")
     environ = {**COMPLETE, "OPENAI_API_KEY": "", "OPENAI_API_KEY_FILE": str(secret)}
     assert load(environ).model.api_key == "sk-from-file"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_breaks_at_the_ends_of_a_value_are_removed(end: str, tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text(f"postgresql://user:pw @db/orders{end}", newline="")
+    environ = {name: f"{value}{end}" for name, value in COMPLETE.items()}
+    environ |= {"DATABASE_URL": "", "DATABASE_URL_FILE": str(secret), "PORT": f"81{end}"}
+    settings = load(environ)
+    assert settings.model.api_key == "sk-CANARY-2"
+    assert settings.database.url == "postgresql://user:pw @db/orders"
+    assert (settings.bus.bootstrap_servers, settings.health.port) == ("kafka:9092", 81)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("OPENAI_API_KEY", "sk-CAN\nARY", "character 7 is U+000A (a control character)"),
+        ("OPENAI_API_KEY", "sk-CANARY ", "character 10 is U+0020 (space)"),
+        ("OPENAI_API_KEY", "sk-CANARY\u200b", "character 10 is U+200B (zero width space)"),
+        ("OPENAI_API_KEY", "“sk-CANARY”", "character 1 is U+201C (left double quotation mark)"),
+        ("KAFKA_SASL_PASSWORD", "CAN\nARY", "character 4 is U+000A (a control character)"),
+        ("DATABASE_URL", "postgresql://u:CAN\nARY@h/d", "character 19 is U+000A"),
+        ("KAFKA_GROUP_ID", "CANARY\tb", "character 7 is U+0009 (a control character)"),
+        ("ORCHESTRATOR_WORKER_NAME", "CANARY\u202e", "is U+202E (right-to-left override)"),
+    ],
+)
+def test_a_character_that_can_not_be_sent_is_named_and_its_value_is_not(
+    name: str, value: str, found: str
+) -> None:
+    login = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_USERNAME": "me"}
+    (line,) = problems({**COMPLETE, **login, "KAFKA_SASL_PASSWORD": "pw", name: value})
+    assert line.startswith(f"{name}: expected ")
+    assert found in line
+    assert "CAN" not in line
+
+
+def test_the_key_of_another_provider_is_refused_where_it_can_not_be_sent() -> None:
+    environ = {**COMPLETE, "LLM_MODEL": "anthropic:claude", "ANTHROPIC_API_KEY": "sk-CANARY\n"}
+    (line,) = problems(environ)
+    assert line.startswith("ANTHROPIC_API_KEY: holds a character that can't be sent in a header")
+    assert load({**environ, "LLM_MODEL": "openai:gpt-4.1"}).llm_model == "openai:gpt-4.1"
 
 
 def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Whatever the agent does, the outcome is a `CallResult`; only cancellation passes
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -185,7 +186,11 @@ class HttpCaller:
                 was_sent=False,
             )
         method = "GET" if content is None else "POST"
-        async with self._client.exchange(method, url, headers=headers, content=content) as response:
+        # Where the task's end cuts the time, a connection that is not there says nothing yet.
+        within_seconds = math.inf if request.is_cut_short else request.timeout_seconds
+        async with self._client.exchange(
+            method, url, headers=headers, content=content, within_seconds=within_seconds
+        ) as response:
             yield response
 
     async def _result(self, response: httpx.Response, request: CallRequest) -> CallResult:

@@ -10,26 +10,28 @@ from functools import partial
 from typing import Any
 
 import httpx
-import openai
 from langchain.chat_models import init_chat_model
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatResult
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableBinding
 from langchain_openai import ChatOpenAI
 from langchain_openai.chat_models.base import BaseChatOpenAI
 from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.domain.json import JsonObject, UnreadableJson, read_json
+from orchestrator.domain.json import JsonObject
+from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of, read_usage
+from orchestrator.planners.agentic.completion import read_completion
 from orchestrator.planners.agentic.failures import (
-    MODEL_ERRORS,
+    is_from_model,
     is_refused_request,
     is_unanswered,
     model_failed,
 )
 from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.agentic.refusal import NoCompletion, broken_off
 from orchestrator.planners.agentic.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
 
@@ -75,40 +77,24 @@ class LeanChatOpenAI(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Reads the answer here: the base class hands each to a thread, a tenth of a turn's CPU."""
+        """Reads the answer here: the base class fails for what is wrong beside a good one.
+
+        It also hands each to a thread, which takes a tenth of a turn's CPU.
+        """
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         if "messages" not in payload or "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
-        return self._create_chat_result(await self.async_client.create(**payload))
-
-    def _create_chat_result(
-        self,
-        response: dict[str, Any] | openai.BaseModel,
-        generation_info: dict[str, Any] | None = None,
-    ) -> ChatResult:
-        for choice in getattr(response, "choices", None) or ():
-            for call in getattr(choice.message, "tool_calls", None) or ():
-                _mark_broken(call)
-        return super()._create_chat_result(response, generation_info)
+        raw = await self.async_client.with_raw_response.create(**payload)
+        message = _read(raw.http_response)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def _mark_broken(call: Any) -> None:
-    """Arguments that are JSON, but no object, would raise; as broken JSON they can be mended.
-
-    So are those that hold a number which the client would change.
-    """
-    function: Any = getattr(call, "function", None)
-    arguments = getattr(function, "arguments", None)
-    if not isinstance(arguments, str) or not arguments.strip():
-        return
+def _read(response: httpx.Response) -> AIMessage:
     try:
-        found = read_json(arguments)
-    except UnreadableJson as error:
-        if error.is_number:
-            function.arguments = f"{error}, in {arguments}"
-        return
-    if found is not None and not isinstance(found, dict):
-        function.arguments = f"not an object: {arguments}"
+        return read_completion(response.status_code, response.content)
+    except NoCompletion as error:
+        error.response = response
+        raise
 
 
 def build_model(options: ModelOptions, *, client: httpx.AsyncClient) -> BaseChatModel:
@@ -204,13 +190,29 @@ async def ask(
     """
     try:
         async with asyncio.timeout(options.timeout_seconds):
-            return await _bounded(bound, list(messages), reserved.max_output_tokens)
-    except MODEL_ERRORS as error:
+            answer = await _bounded(bound, list(messages), reserved.max_output_tokens)
+            return _whole(answer)
+    except Exception as error:
+        if not is_from_model(error, options=options):
+            raise
         failed = model_failed(error, options=options)
         if reserved.has_budget and is_unanswered(error):
             usage, cost_micros = reserved.usage, reserved.cost_micros
             raise Unanswered(failed, usage=usage, cost_micros=cost_micros) from error
         raise failed from error
+
+
+def _whole(answer: AIMessage) -> AIMessage:
+    """The answer, where it is one.
+
+    Raises:
+        NoCompletion: it broke on its way, or it is what a client makes of a body that says nothing.
+    """
+    end, usage = end_of(answer), read_usage(answer)
+    parts = (answer.content, answer.tool_calls, answer.invalid_tool_calls, answer.additional_kwargs)
+    if end in BROKEN_ENDS or not (end or usage.total or any(parts)):
+        raise NoCompletion(broken_off(None, reason=end))
+    return answer
 
 
 async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) -> AIMessage:
@@ -222,7 +224,7 @@ async def _bounded(bound: Bound, messages: list[BaseMessage], most: int | None) 
         return await bound(messages)
     try:
         return await bound(messages, max_tokens=most)
-    except MODEL_ERRORS as error:
+    except Exception as error:
         if not is_refused_request(error):
             raise
         return await bound(messages)

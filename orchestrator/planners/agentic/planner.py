@@ -18,14 +18,20 @@ from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage, was_cut
+from orchestrator.domain.step import Decided
+from orchestrator.planners.agentic.answer import (
+    read_answer,
+    read_model,
+    read_usage,
+    why_unfinished,
+)
 from orchestrator.planners.agentic.model import Bound, ask, bind, can_bound
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
 from orchestrator.planners.agentic.reserve import Reserved, reserve
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
-from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_cut
+from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_why
 from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
 
@@ -128,11 +134,11 @@ class AgenticPlanner:
         ]
 
     def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
-        message = read_answer(answer, seq=Seq(snapshot.seq + 1))
+        message = read_answer(answer, seq=Seq(snapshot.seq + 1), taken=_ids(snapshot))
         turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
-        is_cut = was_cut(answer)
-        turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, is_cut=is_cut)
-        return told_cut(turn) if is_cut else turn
+        why = why_unfinished(answer)
+        turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, why=why)
+        return told_why(turn, why) if why else turn
 
     def _equip(self, tenant: str, agents: tuple[Agent, ...]) -> _Equipped:
         known = self._equipped.get(tenant)
@@ -156,6 +162,16 @@ def _shown(
         tools=toolbox.names,
         turn=turn,
     )
+
+
+def _ids(snapshot: Snapshot) -> set[str]:
+    """Of all tool calls of the task so far."""
+    return {
+        str(call["id"])
+        for step in snapshot.steps
+        if isinstance(step.body, Decided) and step.body.message is not None
+        for call in step.body.message.tool_calls
+    }
 
 
 def _size(message: BaseMessage) -> int:

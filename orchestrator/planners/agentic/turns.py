@@ -28,7 +28,6 @@ from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
 
 _MAX_QUOTE = 300
-_CUT = "the answer was cut at the bound of its output tokens"
 
 
 def read_turn(
@@ -50,24 +49,26 @@ def read_turn(
 
 
 def limit_repairs(
-    turn: Turn, *, steps: Sequence[Step], options: AgenticOptions, is_cut: bool = False
+    turn: Turn, *, steps: Sequence[Step], options: AgenticOptions, why: str = ""
 ) -> Turn:
     """`turn`, or the task's failure where the model had its chances; `steps` are the current run.
+
+    `why` is what kept the model from a decision, where that is known.
 
     A turn of which some calls could be made goes on: it is counted, and bounded by the steps.
     """
     has_calls = isinstance(turn.decision, Delegate) and bool(turn.decision.calls)
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
-    why = f" ({_CUT})" if is_cut else ""
-    reason = f"the model gave no usable decision: {_problem(turn)}{why}"
+    problem = f"{_problem(turn)} ({why})" if why else _problem(turn)
+    reason = f"the model gave no usable decision: {problem}"
     return replace(turn, decision=Fail(reason=reason))
 
 
-def told_cut(turn: Turn) -> Turn:
-    """The turn of an answer that its bound cut: what was wrong with it is told with the cause."""
+def told_why(turn: Turn, why: str) -> Turn:
+    """The turn of an unfinished answer: what was wrong with it is told with the cause."""
     replies = tuple(
-        replace(reply, text=f"{reply.text} ({_CUT}: say it more briefly)")
+        replace(reply, text=f"{reply.text} ({why}: say less, or say it otherwise)")
         if reply.is_error
         else reply
         for reply in turn.replies

@@ -2,11 +2,11 @@
 
 import asyncio
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import yaml
 
-from chaos.proxy import running_proxy
+from chaos.proxy import by_way_of, running_proxy
 from orchestrator.agents.registry import add_folder, load_agents
 from orchestrator.app import patiently
 from orchestrator.store.database import Database, DatabaseOptions
@@ -44,10 +44,7 @@ async def test_agents_registered_while_the_database_goes_away_are_all_there(
     folder, parts = folder_of_agents(tmp_path), urlsplit(database_url)
     assert parts.hostname is not None
     async with running_proxy(parts.hostname, parts.port or 5432) as proxy:
-        user = f"{parts.username}@" if parts.username else ""
-        far = Database(
-            DatabaseOptions(url=urlunsplit(parts._replace(netloc=f"{user}{proxy.address}")))
-        )
+        far = Database(DatabaseOptions(url=by_way_of(proxy, database_url)))
         await far.open()
         proxy.budget = lambda: 2000
         proxy.cut()

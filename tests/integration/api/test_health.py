@@ -29,21 +29,33 @@ async def broken() -> str | None:
 async def serving(
     *, live: Mapping[str, Check], ready: Mapping[str, Check]
 ) -> AsyncIterator[Callable[[str], Awaitable[tuple[int, bytes]]]]:
-    server = HealthServer(HealthOptions(host="127.0.0.1", port=0), live=live, ready=ready)
-    url = server.bind()
+    options = HealthOptions(host="127.0.0.1", port=0)
+    async with serving_at(options, live=live, ready=ready) as (url, _):
+        yield lambda path: read(url + path)
 
-    def read(path: str) -> tuple[int, bytes]:
+
+@asynccontextmanager
+async def serving_at(
+    options: HealthOptions, *, live: Mapping[str, Check], ready: Mapping[str, Check]
+) -> AsyncIterator[tuple[str, str]]:
+    server = HealthServer(options, live=live, ready=ready)
+    addresses = server.bind()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.run())
+        yield addresses
+        server.stop()
+
+
+async def read(url: str) -> tuple[int, bytes]:
+    def blocking() -> tuple[int, bytes]:
         try:
-            with urlopen(url + path, timeout=5) as response:
+            with urlopen(url, timeout=5) as response:
                 return response.status, response.read()
         except HTTPError as error:
             with error:
                 return error.code, error.read()
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server.run())
-        yield lambda path: asyncio.to_thread(read, path)
-        server.stop()
+    return await asyncio.to_thread(blocking)
 
 
 async def test_a_process_that_is_well_is_live_and_ready() -> None:
@@ -81,6 +93,18 @@ async def test_metrics_are_prometheus_text() -> None:
         assert b"orchestrator_tasks_running" in body
 
 
+async def test_with_a_port_of_their_own_metrics_and_reasons_are_only_there() -> None:
+    options = HealthOptions(host="127.0.0.1", port=0, metrics_port=0)
+    async with serving_at(options, live={}, ready={"a": ill, "b": well}) as (probes, metrics):
+        status, body = await read(f"{probes}/readyz")
+        assert (status, json.loads(body)) == (503, {"status": "unavailable", "failed": ["a"]})
+        assert (await read(f"{probes}/metrics"))[0] == 404
+        assert b"orchestrator_tasks_running" in (await read(f"{metrics}/metrics"))[1]
+        assert json.loads((await read(f"{metrics}/readyz"))[1])["reasons"] == {
+            "a": "no broker answers"
+        }
+
+
 async def test_the_process_keeps_its_own_signal_handlers() -> None:
     before = signal.getsignal(signal.SIGTERM)
     async with serving(live={}, ready={}) as get:
@@ -90,7 +114,7 @@ async def test_the_process_keeps_its_own_signal_handlers() -> None:
 
 async def test_a_port_that_is_taken_is_a_setting_to_change() -> None:
     first = HealthServer(HealthOptions(host="127.0.0.1", port=0), live={}, ready={})
-    taken = int(first.bind().rpartition(":")[2])
+    taken = int(first.bind()[0].rpartition(":")[2])
     second = HealthServer(HealthOptions(host="127.0.0.1", port=taken), live={}, ready={})
     with pytest.raises(InvalidSettings, match=f"PORT is {taken}"):
         second.bind()

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.store.database import Database
 from tests.fakes.agent import running_agent
+from tests.fakes.llm import Answer, FakeLlm, calls, refused, running_llm, text
 from tests.integration.agents.test_model_health import endpoint, not_found
 from tests.integration.cli.command import orchestrator, told
 from tests.integration.cli.test_agents import CRM, declared
@@ -21,6 +22,9 @@ NOWHERE = {
     "OPENAI_API_KEY": "key",
     "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
 }
+SIGNED = {"CRM_SIGNING_SECRET": "whsec_" + "QUJD" * 11}
+UNNAMED = ""
+"""The task of `doctor --ask` names no id."""
 
 
 async def lines(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
@@ -138,3 +142,58 @@ async def test_other_content_under_a_known_id_is_told_for_a_day(
     state, says = of(found, "duplicates")
     assert state == "warning"
     assert says.startswith("on events 2 messages with a known id and other content")
+
+
+async def test_a_key_with_a_line_break_in_it_is_named_and_ends_in_no_traceback() -> None:
+    done = await asyncio.to_thread(
+        orchestrator, "doctor", environ={**NOWHERE, "OPENAI_API_KEY": "CAN\nARY"}
+    )
+    assert "failed   settings    OPENAI_API_KEY: expected the key of OpenAI's API" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "CAN" not in done.stdout + done.stderr
+
+
+async def asked(llm: FakeLlm) -> tuple[str, str]:
+    environ = {**NOWHERE, "OPENAI_BASE_URL": llm.url}
+    done = await asyncio.to_thread(orchestrator, "doctor", "--ask", "--json", environ=environ)
+    found = [(f["name"], f["state"], f["says"]) for f in json.loads(done.stdout)]
+    return of(found, "model")
+
+
+async def test_a_model_that_is_asked_answers_with_a_tool_call() -> None:
+    async with running_llm() as llm:
+        llm.will(UNNAMED, calls(("update_context", {"collected": {"order_number": "4711"}})))
+        state, says = await asked(llm)
+    assert (state, len(llm.prompts)) == ("ok", 1)
+    assert "answered with a tool call (" in says
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (text("Sure! 4711."), "called no tool, it answered 'Sure! 4711.'"),
+        (calls(("update_context", {"collected": 4711})), "called a tool wrongly: "),
+        (refused(401), "the provider refused the API key"),
+        (refused(404), "404"),
+    ],
+    ids=["text", "wrong", "401", "404"],
+)
+async def test_a_model_that_can_not_plan_fails_when_it_is_asked(answer: Answer, told: str) -> None:
+    async with running_llm() as llm:
+        llm.will(UNNAMED, answer)
+        state, says = await asked(llm)
+    assert state == "failed"
+    assert told in says
+
+
+async def test_an_agent_whose_signing_secret_is_missing_fails(
+    database_url: str, tmp_path: Path
+) -> None:
+    environ = {**NOWHERE, "DATABASE_URL": database_url}
+    async with running_agent() as peer:
+        signed = CRM.replace("http://127.0.0.1:1", peer.url) + "secret_env: CRM_SIGNING_SECRET\n"
+        await told({**environ, **SIGNED}, "agents", "add", declared(tmp_path, "crm.yaml", signed))
+        state, says = of(await lines(environ), "agent")
+        assert of(await lines({**environ, **SIGNED}), "agent")[0] == "ok"
+    assert state == "failed"
+    assert says.startswith("calls of agent 'crm' can't be signed: CRM_SIGNING_SECRET is not set")

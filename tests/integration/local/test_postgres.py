@@ -106,6 +106,38 @@ async def test_it_listens_on_loopback_only(server: LocalPostgres) -> None:
     assert await one(server.dsn("postgres"), "SHOW listen_addresses") == "127.0.0.1"
 
 
+async def test_who_has_no_password_is_not_let_in(server: LocalPostgres) -> None:
+    without = f"postgresql://postgres@127.0.0.1:{server.port}/postgres"
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await one(without.replace("@", ":guessed@"), "SELECT 1")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await one(without, "SELECT 1")
+
+
+async def test_a_cluster_that_trusted_everybody_asks_for_a_password(server_folder: Path) -> None:
+    folder = server_folder / "trusting-postgres"
+    server = LocalPostgres(folder, durable=False)
+    await server.start()
+    url = await table_with_a_row(server, "trusted")
+    access = Path(await server.execute("SHOW hba_file"))
+    await server.stop()
+    _forget_password(folder, access)
+
+    await server.start()
+
+    assert server.dsn("trusted") != url
+    assert await one(server.dsn("trusted"), "SELECT answer FROM kept") == 42
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await one(url, "SELECT 1")
+    await server.stop()
+
+
+def _forget_password(folder: Path, access: Path) -> None:
+    """As an earlier release left it."""
+    access.write_text("host all all 127.0.0.1/32 trust\n")
+    (folder / "password").unlink()
+
+
 async def test_a_setting_that_it_refuses_is_in_the_error(server_folder: Path) -> None:
     server = LocalPostgres(
         server_folder / "refusing-postgres", durable=False, extra_settings={"max_connections": "x"}

@@ -1,4 +1,6 @@
 import asyncio
+import os
+import stat
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +20,25 @@ async def test_both_start_side_by_side_and_the_database_is_there(server_folder: 
     host, _, port = servers.bootstrap_servers.partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.close()
+    await servers.stop()
+
+
+async def test_other_accounts_can_read_nothing_of_it(server_folder: Path) -> None:
+    folder = server_folder / "closed"
+    (folder / "kafka").mkdir(parents=True)
+    (folder / "kafka" / "old.log").write_text("a message of an earlier release")
+    servers = LocalServers(folder)
+    await servers.start()
+    passes = 0o011 if os.geteuid() == 0 else 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.iterdir())}
+    assert modes == {
+        "closed": 0o700 | passes,
+        "kafka": 0o700,
+        "logs": 0o700,
+        "postgres": 0o700 | passes,
+    }
+    readable = [p.name for p in (folder / "postgres").iterdir() if p.stat().st_mode & 0o044]
+    assert readable == ["ports.json"]
     await servers.stop()
 
 

@@ -3,9 +3,6 @@
 import gzip
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,45 +10,19 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import MAX_MODEL_ANSWER_BYTES, model_http_client
-from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.decision import Delegate, Usage
-from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
 from orchestrator.planners.planner import Unanswered
+from tests.fakes.unconnected import full_backlog
+from tests.integration.planners.asking import KEY, failure_at, planning_at, with_budget
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
 
-KEY = "sk-very-secret-0123456789"
 ASK_CRM = completion(("agent_crm", '{"name": "ACME"}'))
-
-
-@asynccontextmanager
-async def planning_at(url: str, *, timeout_seconds: float = 10.0) -> AsyncIterator[AgenticPlanner]:
-    options = ModelOptions(
-        model="openai:gpt-4.1-mini", base_url=url, api_key=KEY, timeout_seconds=timeout_seconds
-    )
-    async with model_http_client(timeout_seconds=timeout_seconds) as client:
-        yield AgenticPlanner(
-            build_model(options, client=client),
-            catalogue=FixedCatalogue(*AGENTS),
-            model_options=options,
-        )
-
-
-async def failure_at(
-    url: str, *, timeout_seconds: float = 10.0, task: Snapshot | None = None
-) -> ModelFailed:
-    async with planning_at(url, timeout_seconds=timeout_seconds) as planner:
-        with pytest.raises(ModelFailed) as caught:
-            await planner.plan(task or new_task())
-    assert KEY not in str(caught.value)
-    assert "gpt-4.1-mini" in str(caught.value)
-    return caught.value
 
 
 async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
@@ -61,12 +32,6 @@ async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
     assert turn.decision.calls[0].input == {"name": "ACME"}
     assert turn.usage == Usage(input_tokens=11, output_tokens=3)
     assert turn.model == "stub-1"
-
-
-def with_budget(tokens: int) -> Snapshot:
-    snapshot = new_task()
-    task = replace(snapshot.task, budget=Budget(tokens=tokens))
-    return replace(snapshot, task=task, allowance=Allowance(tokens=tokens))
 
 
 async def sent_by(
@@ -153,7 +118,7 @@ REFUSALS = {
 async def test_a_refusal_says_whether_to_come_back_and_is_asked_only_once(
     status: int, expected: tuple[bool, str]
 ) -> None:
-    body = {"error": {"message": f"no: {KEY}", "type": "t", "code": None}}
+    body = {"error": {"message": f"no such model: {KEY}", "type": "t", "code": None}}
     async with serving(http_answer(status, body)) as stub:
         error = await failure_at(stub.url)
     assert error.retryable is expected[0]
@@ -179,7 +144,7 @@ FAULTS = {
 async def test_a_refusal_says_what_is_wrong_with_the_endpoint(
     status: int, fault: Fault | None
 ) -> None:
-    async with serving(http_answer(status, {"error": {"message": "no"}})) as stub:
+    async with serving(http_answer(status, {"error": {"message": "no model"}})) as stub:
         assert (await failure_at(stub.url)).fault is fault
 
 
@@ -244,7 +209,24 @@ async def test_a_refused_connection_is_worth_another_try() -> None:
         unused.bind(("127.0.0.1", 0))
         error = await failure_at(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
     assert (error.retryable, error.fault) == (True, Fault.UNAVAILABLE)
+    assert "nothing was sent" in str(error)
+    assert "no answer within" not in str(error)
+
+
+async def test_a_connection_that_is_never_made_is_told_from_one_without_an_answer() -> None:
+    async with full_backlog() as url:
+        error = await failure_at(url, timeout_seconds=1, task=with_budget(100_000))
+    assert (error.retryable, error.fault) == (True, Fault.UNAVAILABLE)
+    assert "nothing was sent" in str(error)
     assert not isinstance(error, Unanswered)
+
+
+async def test_a_connection_that_is_cut_after_the_request_is_unknown() -> None:
+    async with serving(b"HTTP/1.1 200 X\r\nconnection: close\r\n") as stub:
+        error = await failure_at(stub.url, task=with_budget(100_000))
+    assert (error.retryable, error.fault) == (True, Fault.FAILED)
+    assert "the connection failed before its answer was complete" in str(error)
+    assert isinstance(error, Unanswered)
 
 
 async def test_an_answer_that_breaks_off_is_worth_another_try() -> None:
@@ -282,30 +264,3 @@ async def test_a_compressed_answer_is_read() -> None:
     async with serving(answer) as stub, planning_at(stub.url) as planner:
         turn = await planner.plan(new_task())
     assert isinstance(turn.decision, Delegate)
-
-
-UNREADABLE: dict[str, tuple[object, bool]] = {
-    "half of a JSON document": ('{"id": "x", "choices": [', True),
-    "no choices": ({"id": "x"}, False),
-    "empty choices": ({"id": "x", "choices": []}, False),
-    "null choices": ({"id": "x", "choices": None}, False),
-    "a choice without message": ({"id": "x", "choices": [{}]}, False),
-    "a list": ([1], False),
-    "an error with status 200": ({"error": {"message": "no"}}, False),
-}
-
-
-@pytest.mark.parametrize(("body", "is_retryable"), UNREADABLE.values(), ids=UNREADABLE)
-async def test_an_answer_that_is_none_is_a_failure(body: object, is_retryable: bool) -> None:
-    async with serving(http_answer(200, body)) as stub:
-        error = await failure_at(stub.url)
-    assert (error.retryable, error.fault) == (is_retryable, None)
-    assert "answer can't be read" in str(error)
-    assert len(stub.bodies) == 1
-
-
-async def test_a_web_page_in_place_of_an_answer_is_a_failure() -> None:
-    page = http_answer(200, "<html>Login</html>", headers={"content-type": "text/html"})
-    async with serving(page) as stub:
-        error = await failure_at(stub.url)
-    assert not error.retryable

@@ -1,11 +1,10 @@
 """What PostgreSQL or its client refuses is told apart from a server that is not there."""
 
-import uuid
-
 import pytest
 
 from orchestrator.domain.errors import SchemaMismatch, StoreRejected
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
+from tests.fixtures.roles import role
 
 
 @pytest.mark.parametrize(
@@ -41,14 +40,12 @@ async def test_a_server_that_does_not_tell_its_timeline_is_used_all_the_same(
     database: Database, database_url: str
 ) -> None:
     """As managed ones may be: a worker that can't ask must not stand still for ever."""
-    role = f"run_{uuid.uuid4().hex}"
     await database.fetch("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
-    await database.fetch(f"CREATE ROLE {role} LOGIN")
-    asking = with_reserve(DatabaseOptions(url=database_url.replace("//postgres@", f"//{role}@")))
-    try:
-        await asking.open()
-        ((user,),) = await asking.fetch("SELECT current_user")
-    finally:
-        await asking.close()
-        await database.fetch(f"DROP ROLE {role}")
-    assert user == role
+    async with role(database, database_url) as url:
+        asking = with_reserve(DatabaseOptions(url=url))
+        try:
+            await asking.open()
+            ((user,),) = await asking.fetch("SELECT current_user")
+        finally:
+            await asking.close()
+    assert f"//{user}:" in url

@@ -1,7 +1,7 @@
 """Each invariant is silent on a healthy system, and speaks where its violation was planted."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
@@ -10,13 +10,15 @@ from orchestrator.domain.step import EventApplied, StepBody
 from orchestrator.domain.task import TaskStatus
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.options import EngineOptions
-from orchestrator.store import invariants, workers
+from orchestrator.store import invariants, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.invariants import INVARIANTS
 from orchestrator.store.journal import Rest
 from orchestrator.telemetry.metrics import INVARIANT_VIOLATIONS
+from tests.fixtures.dates import MOMENTS, as_of
 from tests.integration.store.journaled import Journal
 
+MIDDLE_OF_MONTH = datetime(2030, 6, 15, tzinfo=UTC)
 STEP: StepBody = EventApplied(event_type="data")
 LATE = "now() - interval '5 minutes'"
 
@@ -44,8 +46,10 @@ VIOLATIONS = {
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[Database]:
     """With a task in every state, and a worker that runs what it owns."""
-    database = Database(DatabaseOptions(url=database_url, pool_size=2))
+    url = await as_of(database_url, MIDDLE_OF_MONTH)
+    database = Database(DatabaseOptions(url=url, pool_size=2))
     await database.open()
+    await retention.begin_month(database)
     tasks = Journal(database)
     await tasks.accept("ready", is_claimed=False)
     await tasks.expect("expected")
@@ -111,6 +115,28 @@ async def test_violation_says_which_task_and_what_to_do(database: Database) -> N
     assert "running: 2 steps, the last is 3" in finding.examples
     assert finding.violations == 4
     assert finding.invariant.remedy
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=list(MOMENTS))
+async def test_the_journal_has_a_partition_for_each_month_whatever_the_date(
+    database_url: str, moment: datetime
+) -> None:
+    database = Database(DatabaseOptions(url=await as_of(database_url, moment), pool_size=2))
+    await database.open()
+    await retention.begin_month(database)
+    assert await broken(database, is_deep=False) == {}
+    await as_of(database_url, next_month(moment) + timedelta(hours=23))
+    assert await broken(database, is_deep=False) == {}
+    await as_of(database_url, next_month(moment) + timedelta(hours=25))
+    assert await broken(database, is_deep=False) == {"month_not_begun": 1}
+    assert await retention.begin_month(database)
+    assert await broken(database, is_deep=False) == {}
+    await database.close()
+
+
+def next_month(moment: datetime) -> datetime:
+    first = moment.replace(day=1, hour=0, minute=0, second=0)
+    return (first + timedelta(days=32)).replace(day=1)
 
 
 async def test_a_task_that_keeps_its_place_is_not_overdue_when_its_worker_dies(

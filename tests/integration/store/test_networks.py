@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from chaos.proxy import Proxy, running_proxy
+from chaos.proxy import Proxy, by_way_of, running_proxy
 from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.store import notices, revision
 from orchestrator.store.database import Database, DatabaseOptions
@@ -43,9 +43,8 @@ async def far(database_url: str) -> AsyncIterator[Far]:
     parts = urlsplit(database_url)
     assert parts.hostname is not None
     async with running_proxy(parts.hostname, parts.port or 5432) as proxy:
-        user = f"{parts.username}@" if parts.username else ""
         options = DatabaseOptions(
-            url=urlunsplit(parts._replace(netloc=f"{user}{proxy.address}")),
+            url=by_way_of(proxy, database_url),
             pool_size=POOL,
             connect_timeout_seconds=2.0,
             statement_timeout_seconds=STATEMENT_SECONDS,

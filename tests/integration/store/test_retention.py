@@ -15,10 +15,10 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.store import operations, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
+from tests.fixtures.dates import this_month
 from tests.integration.store.journaled import Journal
 
 DAYS_90 = timedelta(days=90)
-THIS_MONTH = f"steps_{datetime.now(UTC):%Y%m}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -49,7 +49,7 @@ class Archive(Journal):
         await self.database.fetch("DELETE FROM outbox")
 
     async def begin_long_ago(self) -> None:
-        await self.database.fetch(f"DROP TABLE {THIS_MONTH}")
+        await self.database.fetch(f"DROP TABLE {await this_month(self.database)}")
         await self.database.fetch("SELECT setval('tasks_id_seq', 7)")
 
     async def names(self) -> set[str]:
@@ -163,7 +163,7 @@ async def test_this_month_loses_rows_and_stays(archive: Archive) -> None:
     assert await pruned(archive.database, timedelta(0)) == retention.Pruned(
         tasks=1, months=("steps_before",)
     )
-    assert await archive.rows(THIS_MONTH) == 1
+    assert await archive.rows(await this_month(archive.database)) == 1
 
 
 @pytest.mark.parametrize(("days", "goes"), [(35, True), (3650, False)])

@@ -4,10 +4,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 
+import pytest
 import pytest_asyncio
 
+from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import EventApplied, StepBody
@@ -17,10 +19,13 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.store import history, migrations, retention, workers
 from orchestrator.store.database import Database, DatabaseOptions
 from orchestrator.store.journal import Rest
+from tests.fixtures.dates import MOMENTS, as_of, this_month
+from tests.fixtures.roles import role
 from tests.fixtures.servers import PostgresServer
 from tests.integration.store.journaled import Journal
 from tests.integration.store.test_last_release import LastRelease, task
 
+BEGIN = "begin_steps_month()"
 DONE = Rest(status=TaskStatus.COMPLETED)
 FOLDED: tuple[StepBody, JsonObject] = (EventApplied(event_type="data"), {"current_state": "x"})
 
@@ -65,14 +70,14 @@ async def partition_of(database: Database, task_id: str) -> set[str]:
 
 async def forget_this_month(database: Database) -> None:
     """As if it were still last month: the sequence of tasks, and no partition of this month."""
-    await database.fetch(f"DROP TABLE steps_{datetime.now(UTC):%Y%m}")
+    await database.fetch(f"DROP TABLE IF EXISTS {await this_month(database)}")
     await database.fetch("SELECT setval('tasks_id_seq', 7)")
 
 
 async def test_steps_of_a_task_lie_in_the_month_in_which_it_came(database: Database) -> None:
     await Journal(database).accept("t")
 
-    assert await partition_of(database, "t") == {f"steps_{datetime.now(UTC):%Y%m}"}
+    assert await partition_of(database, "t") == {await this_month(database)}
 
 
 async def test_month_that_nobody_began_refuses_nothing(database: Database) -> None:
@@ -83,20 +88,23 @@ async def test_month_that_nobody_began_refuses_nothing(database: Database) -> No
     assert await partition_of(database, "t") == {"steps_before"}
 
 
-async def test_month_begins_once_and_holds_the_tasks_from_then_on(database: Database) -> None:
-    month = f"steps_{datetime.now(UTC):%Y%m}"
-    await forget_this_month(database)
-    tasks = Journal(database)
-    early = await tasks.accept("early")
-    assert early is not None
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=list(MOMENTS))
+async def test_month_begins_once_and_holds_the_tasks_from_then_on(
+    database_url: str, moment: datetime
+) -> None:
+    async with opened(await as_of(database_url, moment)) as database:
+        await forget_this_month(database)
+        tasks = Journal(database)
+        early = await tasks.accept("early")
+        assert early is not None
 
-    begun = await asyncio.gather(*(retention.begin_month(database) for _ in range(5)))
+        begun = await asyncio.gather(*(retention.begin_month(database) for _ in range(5)))
 
-    await tasks.accept("late")
-    await tasks.write(early, FOLDED, rest=DONE)
-    assert begun.count(True) == 1
-    assert await partition_of(database, "late") == {month}
-    assert await partition_of(database, "early") == {"steps_before"}
+        await tasks.accept("late")
+        await tasks.write(early, FOLDED, rest=DONE)
+        assert begun.count(True) == 1
+        assert await partition_of(database, "late") == {f"steps_{moment:%Y%m}"}
+        assert await partition_of(database, "early") == {"steps_before"}
 
 
 async def test_one_worker_keeps_house(database: Database) -> None:
@@ -106,7 +114,7 @@ async def test_one_worker_keeps_house(database: Database) -> None:
     second = Housekeeping(database, EngineOptions(worker_name="b"), worker=lambda: b)
 
     assert [await first.run_once(), await second.run_once()] == [True, False]
-    assert await partitions(database) == ["steps_before", f"steps_{datetime.now(UTC):%Y%m}"]
+    assert await partitions(database) == ["steps_before", await this_month(database)]
     await workers.leave(database, a)
     assert await second.run_once()
 
@@ -115,12 +123,36 @@ async def test_worker_that_may_not_create_tables_can_begin_a_month(
     database: Database, database_url: str
 ) -> None:
     await forget_this_month(database)
-    role = f"run_{uuid.uuid4().hex[:8]}"
-    await database.fetch(f"CREATE ROLE {role} LOGIN")
     await database.fetch("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-    async with opened(database_url.replace("postgres@", f"{role}@")) as limited:
+    async with (
+        role(database, database_url, f"EXECUTE ON FUNCTION {BEGIN}") as url,
+        opened(url) as limited,
+    ):
         assert await retention.begin_month(limited)
-    await database.fetch(f"DROP ROLE {role}")
+
+
+async def test_who_may_only_read_neither_begins_a_month_nor_drops_one(
+    database: Database, database_url: str
+) -> None:
+    async with (
+        role(database, database_url, "SELECT ON tasks, steps") as url,
+        opened(url) as reader,
+    ):
+        with pytest.raises(NotAllowed, match="permission denied for function begin_steps"):
+            await retention.begin_month(reader)
+        with pytest.raises(NotAllowed, match="permission denied for function drop_steps"):
+            await retention.drop_partition(reader, "steps_before")
+
+
+async def test_who_could_write_steps_before_may_still_begin_a_month(unmigrated: str) -> None:
+    async with (
+        opened(unmigrated) as database,
+        role(database, unmigrated, "SELECT, INSERT ON tasks, steps") as url,
+    ):
+        await asyncio.to_thread(migrations.upgrade, unmigrated)
+        await forget_this_month(database)
+        async with opened(url) as worker:
+            assert await retention.begin_month(worker)
 
 
 async def test_last_release_goes_on_after_the_move_on_the_same_connections(
@@ -137,23 +169,21 @@ async def test_last_release_goes_on_after_the_move_on_the_same_connections(
         await old.journal(mine["id"], mine["epoch"], seq=3, status="completed")
         await old.ingest(task("late"), room=1)
         assert await partition_of(database, "early") == {"steps_before"}
-        assert await partition_of(database, "late") == {f"steps_{datetime.now(UTC):%Y%m}"}
+        assert await partition_of(database, "late") == {await this_month(database)}
         assert [s.seq for s in await history.steps_of(database, TaskId("early"))] == [1, 2, 3]
 
 
 async def test_who_could_read_the_journal_before_the_move_can_after_it(
     unmigrated: str,
 ) -> None:
-    role = f"read_{uuid.uuid4().hex[:8]}"
-    async with opened(unmigrated) as database:
-        await database.fetch(f"CREATE ROLE {role} LOGIN")
-        await database.fetch(f"GRANT SELECT ON tasks, steps, task_steps TO {role}")
+    async with (
+        opened(unmigrated) as database,
+        role(database, unmigrated, "SELECT ON tasks, steps, task_steps") as url,
+    ):
         await asyncio.to_thread(migrations.upgrade, unmigrated)
-        async with opened(unmigrated.replace("postgres@", f"{role}@")) as reader:
+        async with opened(url) as reader:
             await reader.fetch("SELECT FROM task_steps")
             await reader.fetch("SELECT FROM steps")
-        await database.fetch(f"DROP OWNED BY {role}")
-        await database.fetch(f"DROP ROLE {role}")
 
 
 async def test_partition_that_a_task_needs_is_not_dropped(database: Database) -> None:
@@ -162,6 +192,6 @@ async def test_partition_that_a_task_needs_is_not_dropped(database: Database) ->
     await retention.begin_month(database)
 
     assert not await retention.drop_partition(database, "steps_before")
-    assert not await retention.drop_partition(database, f"steps_{datetime.now(UTC):%Y%m}")
+    assert not await retention.drop_partition(database, await this_month(database))
     await database.fetch("DELETE FROM tasks")
     assert await retention.drop_partition(database, "steps_before")

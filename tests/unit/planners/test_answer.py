@@ -8,7 +8,14 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonValue
-from orchestrator.planners.agentic.answer import MAX_TOKENS, read_answer, read_model, read_usage
+from orchestrator.planners.agentic.answer import (
+    MAX_ID,
+    MAX_TOKENS,
+    read_answer,
+    read_model,
+    read_usage,
+    why_unfinished,
+)
 from tests.fakes.model import tool_calls
 
 
@@ -53,6 +60,50 @@ def test_broken_arguments_are_kept_as_text_and_calls_get_ids_of_their_own() -> N
     )
 
 
+IDS: dict[str, tuple[tuple[str | None, ...], tuple[str, ...]]] = {
+    "equal": (("a", "a", "a"), ("a", "call_7_1", "call_7_2")),
+    "absent": ((None, "", None), ("call_7_0", "call_7_1", "call_7_2")),
+    "equal once stored": (("a\x00", "a\ud800", "\x00"), ("a\ufffd", "call_7_1", "\ufffd")),
+    "given before": (("old", "new"), ("call_7_0", "new")),
+    "long": (("x" * MAX_ID, "x" * (MAX_ID + 1)), ("x" * MAX_ID, "call_7_1")),
+    "as ours": (("call_7_1", None, "call_7_1"), ("call_7_1", "call_7_2", "call_7_3")),
+}
+
+
+@pytest.mark.parametrize(("given", "kept"), IDS.values(), ids=IDS)
+def test_no_two_calls_of_a_task_share_an_id(
+    given: tuple[str | None, ...], kept: tuple[str, ...]
+) -> None:
+    calls = [ToolCall(name="t", args={}, id=call_id) for call_id in given]
+    message = read_answer(AIMessage(content="", tool_calls=calls), seq=Seq(7), taken={"old"})
+    assert tuple(call["id"] for call in message.tool_calls) == kept
+
+
+def test_an_id_that_is_ours_and_taken_is_passed_over() -> None:
+    answer = AIMessage(content="", tool_calls=[ToolCall(name="t", args={}, id=None)])
+    message = read_answer(answer, seq=Seq(7), taken={"call_7_0", "call_7_1"})
+    assert message.tool_calls[0]["id"] == "call_7_2"
+
+
+ENDS: list[tuple[dict[str, Any], str]] = [
+    ({"finish_reason": "tool_calls"}, ""),
+    ({"finish_reason": "STOP"}, ""),
+    ({}, ""),
+    ({"stop_reason": "max_tokens"}, "the answer was cut at the bound of its output tokens"),
+    ({"finish_reason": "SAFETY"}, "a content filter of the provider stopped the answer: SAFETY"),
+    ({"stop_reason": "refusal"}, "a content filter of the provider stopped the answer: refusal"),
+    (
+        {"finish_reason": "MALFORMED_FUNCTION_CALL"},
+        "the answer ended with 'MALFORMED_FUNCTION_CALL'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("said", "why"), ENDS)
+def test_what_kept_a_model_from_a_decision_is_told(said: dict[str, Any], why: str) -> None:
+    assert why_unfinished(AIMessage(content="", response_metadata=said)) == why
+
+
 def test_tokens_are_counted_where_the_provider_counts() -> None:
     assert read_usage(tool_calls(("t", {}), tokens=(7, 3))) == Usage(
         input_tokens=7, output_tokens=3
@@ -76,7 +127,8 @@ def test_arguments_with_a_number_that_nobody_could_read_again_count_as_broken(di
 
 
 @pytest.mark.parametrize(
-    ("said", "counted"), [(12.5, 12), ("12", 0), (None, 0), (float("nan"), 0), (-1, 0), (True, 1)]
+    ("said", "counted"),
+    [(12.5, 12), ("12", 12), ("many", 0), (None, 0), (float("nan"), 0), (-1, 0), (True, 1)],
 )
 def test_tokens_of_any_kind_are_a_number_or_none(said: object, counted: int) -> None:
     answer = AIMessage(content="")

@@ -1,14 +1,17 @@
 """One turn of the agentic planner, with a scripted model."""
 
 from dataclasses import replace
+from typing import Any
 
+import httpx
 import pytest
 from langchain_core.exceptions import ModelRateLimitError
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 
 from orchestrator.domain.budget import Allowance
 from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
 from orchestrator.domain.errors import ModelFailed
+from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
 from orchestrator.planners.agentic.planner import AgenticPlanner
@@ -34,11 +37,12 @@ def planner_of(
     catalogue: FixedCatalogue | None = None,
     shown: list[PromptShown] | None = None,
     price: Price | None = None,
+    model_name: str = "scripted:test",
 ) -> AgenticPlanner:
     return AgenticPlanner(
         model,
         catalogue=catalogue or FixedCatalogue(*AGENTS),
-        model_options=ModelOptions(model="scripted:test", price=price),
+        model_options=ModelOptions(model=model_name, price=price),
         options=AgenticOptions(),
         on_turn=shown.append if shown is not None else None,
     )
@@ -101,6 +105,69 @@ async def test_an_answer_that_its_bound_cut_is_repaired_and_then_fails_the_task(
     assert last.reason.endswith(
         "its answer was empty (the answer was cut at the bound of its output tokens)"
     )
+
+
+async def test_a_model_that_refuses_three_times_fails_the_task_with_its_words() -> None:
+    refused = AIMessage(content="", additional_kwargs={"refusal": "I can't help with that."})
+    planner = planner_of(ScriptedModel(script=[refused] * 3))
+    snapshot = new_task()
+    for _ in range(2):
+        snapshot = decided(snapshot, await planner.plan(snapshot))
+    last = (await planner.plan(snapshot)).decision
+    assert isinstance(last, Fail)
+    assert last.reason.endswith(
+        'it answered in plain text: "I can\'t help with that." (the model refused)'
+    )
+
+
+async def test_each_result_is_shown_with_its_own_call_where_ids_come_again() -> None:
+    """Some servers count calls anew with each answer."""
+    model = ScriptedModel(script=[tool_calls(ASK_CRM), tool_calls(ASK_CRM), tool_calls(ASK_CRM)])
+    planner, snapshot = planner_of(model), new_task()
+    for customer in ("C-1", "C-2"):
+        snapshot = decided(snapshot, await planner.plan(snapshot))
+        snapshot = answered(snapshot, 1, {"customer_id": customer})
+    await planner.plan(snapshot)
+    first, second = [m for m in model.requests[-1] if isinstance(m, AIMessage)]
+    results = [m for m in model.requests[-1] if isinstance(m, ToolMessage)]
+    asked = [first.tool_calls[0]["id"], second.tool_calls[0]["id"]]
+    assert len(set(asked)) == 2
+    assert [result.tool_call_id for result in results] == asked
+    assert ["C-1" in results[0].text, "C-2" in results[1].text] == [True, True]
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x")])
+async def test_an_error_that_no_library_promises_is_not_the_models(error: Exception) -> None:
+    """As a failure of the model it would end the task; it is a fault to be mended."""
+    with pytest.raises(type(error)):
+        await planner_of(ScriptedModel(script=[error]), model_name="openai:test").plan(new_task())
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), ValueError("x")])
+async def test_what_another_providers_client_raises_over_an_answer_is_tried_again(
+    error: Exception,
+) -> None:
+    with pytest.raises(ModelFailed, match="can't be read") as caught:
+        await planner_of(ScriptedModel(script=[error])).plan(new_task())
+    assert (caught.value.retryable, caught.value.fault) == (True, Fault.FAILED)
+
+
+async def test_an_error_that_came_with_an_answer_of_http_is_the_models() -> None:
+    """As LangChain attaches the answer to whatever its reading of it raises."""
+    error: Any = AttributeError("no attribute 'output'")
+    error.response = httpx.Response(200, text="<html>Sign in</html>")
+    with pytest.raises(ModelFailed, match="Sign in") as caught:
+        await planner_of(ScriptedModel(script=[error])).plan(new_task())
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("said", [{"finish_reason": "error"}, {}])
+async def test_an_answer_that_broke_on_its_way_is_a_failure(said: dict[str, str]) -> None:
+    """Some clients make an empty answer, without an end, of a body that holds none."""
+    broken = AIMessage(content="", response_metadata=said)
+    with pytest.raises(ModelFailed) as caught:
+        await planner_of(ScriptedModel(script=[broken])).plan(new_task())
+    assert caught.value.retryable
 
 
 async def test_a_budget_of_money_needs_a_price() -> None:
@@ -168,7 +235,8 @@ async def test_equal_snapshots_give_the_same_prompt() -> None:
 
 
 async def test_the_model_said_nothing_is_repaired_twice_and_then_fails_the_task() -> None:
-    planner = planner_of(ScriptedModel(script=[AIMessage(content="")] * 3))
+    silent = AIMessage(content="", response_metadata={"finish_reason": "stop"})
+    planner = planner_of(ScriptedModel(script=[silent] * 3))
     snapshot = new_task()
     for is_last in (False, False, True):
         turn = await planner.plan(snapshot)
