@@ -1,19 +1,17 @@
-"""Reads an answer's body without trusting it: bounded after decompression, and in its nesting."""
+"""Reads an answer's body without trusting it: whole or not at all, and bounded once inflated."""
 
-import re
+import codecs
 import zlib
-from collections.abc import Iterable
 
 import httpx
-import orjson
 
 from orchestrator.domain.errors import UnusableAnswer
-from orchestrator.domain.json import JsonValue
 
 ACCEPT_ENCODING = "gzip"
 
-# A NUL as JSON writes it, and not as the tail of an escaped backslash.
-_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+_PLAIN = ("", "identity", "utf-8")
+"""Content encodings that encode nothing; the last one is a mistake that servers make."""
+_CHARSETS = ("iso8859", "cp125", "utf-16", "utf-32")
 
 
 class UnusableBody(Exception):
@@ -32,59 +30,87 @@ async def read_body(response: httpx.Response, *, agent_id: str, max_bytes: int) 
 
 
 async def bounded_body(response: httpx.Response, *, max_bytes: int) -> bytes:
-    """The decompressed body. Never holds more than `max_bytes` of it and one chunk of input.
+    """The decompressed body, in UTF-8. Never holds more than `max_bytes` and one chunk of input.
 
     Raises `UnusableBody` when it is larger, cut off, or compressed in a way nobody asked for.
     """
-    inflate = _decompressor(response.headers.get("content-encoding"))
+    inflate = _inflater(response.headers.get("content-encoding"))
     body = bytearray()
     async for chunk in response.aiter_raw():
-        try:
-            # One byte more than allowed is enough to know that there is more.
-            body += inflate.decompress(chunk, max_bytes + 1 - len(body)) if inflate else chunk
-        except zlib.error as error:
-            raise UnusableBody(f"a body that can't be decompressed ({error})") from error
+        # One byte more than allowed is enough to know that there is more.
+        body += inflate.inflate(chunk, max_bytes + 1 - len(body)) if inflate else chunk
         if len(body) > max_bytes:
             raise UnusableBody(f"more than {max_bytes} bytes")
-    if inflate and not inflate.eof:
+    if inflate and not inflate.is_complete:
         raise UnusableBody("a compressed body that is cut off")
-    return bytes(body)
+    return _in_utf8(bytes(body), charset=response.charset_encoding)
 
 
-def _decompressor(encoding: str | None) -> "zlib._Decompress | None":
-    match (encoding or "identity").strip().lower():
-        case "identity":
+def _inflater(encoding: str | None) -> "_Inflater | None":
+    codings = [name.strip().lower() for name in (encoding or "").split(",")]
+    match [name for name in codings if name not in _PLAIN]:
+        case []:
             return None
-        case "gzip" | "x-gzip" | "deflate":
-            return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        case other:
-            raise UnusableBody(f"in content encoding {other!r}; expected gzip or none")
+        case ["gzip" | "x-gzip" | "deflate"]:
+            return _Inflater()
+        case _:
+            raise UnusableBody(f"in content encoding {encoding!r}; expected gzip or none")
 
 
-def parse_json(body: bytes, *, max_depth: int) -> JsonValue:
-    """The body as strict JSON (no NaN, no lone surrogates) of at most `max_depth` levels.
+class _Inflater:
+    """gzip or zlib. A gzip body may have several members, one after the other, and zeros behind."""
 
-    PostgreSQL can't store a NUL, so it becomes U+FFFD. Raises `ValueError` that says what is wrong.
+    def __init__(self) -> None:
+        self._member = _new_member()
+        self._has_member = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it ends where a member ends."""
+        return self._has_member
+
+    def inflate(self, chunk: bytes, most: int) -> bytes:
+        """At most so many bytes of what it holds; more than that is for the caller to refuse."""
+        found = b""
+        try:
+            while chunk and len(found) < most:
+                if self._has_member:
+                    chunk = chunk.lstrip(b"\0")
+                    if not chunk:
+                        break
+                    self._member, self._has_member = _new_member(), False
+                found += self._member.decompress(chunk, most - len(found))
+                self._has_member = self._member.eof
+                chunk = self._member.unused_data
+        except zlib.error as error:
+            raise UnusableBody(f"a body that can't be decompressed ({error})") from error
+        return found
+
+
+def _new_member() -> "zlib._Decompress":
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+
+
+def _in_utf8(body: bytes, *, charset: str | None) -> bytes:
+    """The body in UTF-8, where it is in another charset and says in which.
+
+    JSON is UTF-8 by its standard, whatever the header says: some servers name a default there.
     """
-    if b"\\u0000" in body:
-        body = _NUL.sub(rb"\1\\ufffd", body)
-    value: JsonValue = orjson.loads(body)
-    # Fewer brackets than levels allowed: it can't be too deep, and needs no walk.
-    if body.count(b"{") + body.count(b"[") > max_depth and _is_deeper(value, max_depth):
-        raise ValueError(f"it is nested deeper than {max_depth} levels")
-    return value
+    try:
+        name = codecs.lookup(charset or "utf-8").name
+        is_wide = name.startswith(("utf-16", "utf-32"))
+        if not name.startswith(_CHARSETS) or (not is_wide and _is_utf8(body)):
+            return body
+        return body.decode(name).encode()
+    except LookupError:
+        return body
+    except UnicodeDecodeError as error:
+        raise UnusableBody(f"a body that is not in its charset {charset!r}") from error
 
 
-def _is_deeper(value: JsonValue, max_depth: int) -> bool:
-    level = _containers([value])
-    for _ in range(max_depth):
-        level = [
-            inner
-            for outer in level
-            for inner in _containers(outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return bool(level)
-
-
-def _containers(values: Iterable[JsonValue]) -> list[dict[str, JsonValue] | list[JsonValue]]:
-    return [value for value in values if isinstance(value, dict | list)]
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

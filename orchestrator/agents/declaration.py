@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.agents.declaration_errors import problem_text
+from orchestrator.agents.documents import UnreadableDocument, read_document
 from orchestrator.agents.endpoints import checked_url
 from orchestrator.agents.schemas import schema_errors
 from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
@@ -96,14 +97,13 @@ def load_folder(path: Path, variables: DeclarationVariables) -> list[Agent]:
 def load_file(path: Path, variables: DeclarationVariables) -> Agent:
     """The agent that one file declares; `variables` fill `${NAME}` in its URLs."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+        document = read_document(path.read_text(encoding="utf-8"), is_json=path.suffix == ".json")
     except OSError as error:
         raise InvalidAgent(f"{path}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InvalidAgent(f"{path.name}: is not UTF-8 text; save it as UTF-8") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # as for the 30th of February
-        one_line = " ".join(str(error).split())
-        raise InvalidAgent(f"{path.name}: is not valid YAML: {one_line}") from error
+    except UnreadableDocument as error:
+        raise InvalidAgent(f"{path.name}: {error}") from error
     return parse(document, source=path.name, variables=variables)
 
 

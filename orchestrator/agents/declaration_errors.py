@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic_core import ErrorDetails
 
-from orchestrator.agents.schemas import path_text
+from orchestrator.domain.json import path_text
 
 MAX_VALUE = 80
 

@@ -7,10 +7,11 @@ from http import HTTPStatus
 
 from pydantic import BaseModel
 
-from orchestrator.agents.bodies import ACCEPT_ENCODING, parse_json, read_body
+from orchestrator.agents.bodies import ACCEPT_ENCODING, read_body
 from orchestrator.agents.http import AgentHttpClient, agent_errors
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.errors import AgentFailed
+from orchestrator.domain.json import read_json
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 16
@@ -62,7 +63,7 @@ async def _ask(client: AgentHttpClient, agent: Agent, *, within_seconds: float) 
     ) as response:
         body = await read_body(response, agent_id=agent.id, max_bytes=MAX_BODY_BYTES)
         try:
-            answer = _Answer.model_validate(parse_json(body, max_depth=MAX_DEPTH))
+            answer = _Answer.model_validate(read_json(body, max_depth=MAX_DEPTH))
         except ValueError as error:
             raise _unexpected(agent, url, response.status_code) from error
         # That it is not ready it may say with any status, as load balancers want it.

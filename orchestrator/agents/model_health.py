@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import httpx
-import orjson
 
 from orchestrator.agents.http import TRANSPORT_ERRORS, model_http_client
+from orchestrator.domain.json import read_json
 
 MAX_BODY_BYTES = 4_000_000
 
@@ -65,7 +66,8 @@ def _judged(answer: httpx.Response, *, base_url: str, name: str) -> ModelHealth:
     if len(answer.content) > MAX_BODY_BYTES:
         return ModelHealth()
     try:
-        offered = {model["id"] for model in orjson.loads(answer.content)["data"]}
+        listed: Any = read_json(answer.content)
+        offered = {model["id"] for model in listed["data"]}
     except (ValueError, TypeError, KeyError):
         return _doubtful(base_url, "answers with something else than a list of models")
     return ModelHealth(lists_model=name in offered)

@@ -1,16 +1,49 @@
-"""JSON Schema checks, compiled once a schema. A schema can't make this process fetch anything."""
+"""JSON Schema checks, compiled once a schema. A schema can't make this process fetch anything.
 
-from collections.abc import Sequence
+`format` is checked and content keywords are not, whichever draft `$schema` names: the library
+decides both by the draft, so that one contract would have two verdicts.
+"""
+
 from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 import jsonschema_rs
 import orjson
 
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import JsonObject, JsonValue, path_text
 
 MAX_VIOLATIONS = 5
 MAX_TEXT = 300
+
+_NEWER_FORMATS = (
+    "duration",
+    "idn-hostname",
+    "iri",
+    "iri-reference",
+    "json-pointer",
+    "relative-json-pointer",
+    "uri-reference",
+    "uri-template",
+    "uuid",
+)
+_FORMATS = {
+    name: jsonschema_rs.validator_for({"format": name}, validate_formats=True).is_valid
+    for name in _NEWER_FORMATS
+}
+"""Those that the library passes over where `$schema` names an older draft than they are of."""
+
+
+class _Annotation:
+    """A keyword that says something and asserts nothing."""
+
+    def __init__(
+        self, parent_schema: dict[str, Any], value: Any, schema_path: list[str | int]
+    ) -> None:
+        pass
+
+    def validate(self, instance: Any) -> None:
+        pass
 
 
 def violations(schema: JsonObject, value: JsonValue) -> list[str]:
@@ -35,7 +68,13 @@ def schema_errors(schema: JsonObject) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _compiled(schema: bytes) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(orjson.loads(schema), offline=True)
+    return jsonschema_rs.validator_for(
+        orjson.loads(schema),
+        offline=True,
+        validate_formats=True,
+        formats=_FORMATS,
+        keywords={"contentEncoding": _Annotation, "contentMediaType": _Annotation},
+    )
 
 
 def _problem(error: jsonschema_rs.ValidationError) -> str:
@@ -44,14 +83,3 @@ def _problem(error: jsonschema_rs.ValidationError) -> str:
         message = f"{message[:MAX_TEXT]}…"
     path = path_text(error.instance_path)
     return f"{path}: {message}" if path else message
-
-
-def path_text(path: Sequence[str | int]) -> str:
-    """`("items", 0, "name")` as `items[0].name`."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text

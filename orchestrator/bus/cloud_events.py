@@ -5,8 +5,10 @@ import binascii
 from dataclasses import dataclass
 from datetime import datetime
 
-from orchestrator.bus.decoding import decode, kind_of, shown
+from orchestrator.bus.decoding import kind_of, shown
+from orchestrator.bus.envelopes import OURS, opened, read_value
 from orchestrator.bus.headers import Headers, first
+from orchestrator.bus.options import ValueFormat
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject
 
@@ -25,7 +27,9 @@ class Envelope:
     source: str | None = None
 
 
-def unwrap(value: bytes | None, headers: Headers, *, max_bytes: int) -> Envelope:
+def unwrap(
+    value: bytes | None, headers: Headers, *, max_bytes: int, value_format: ValueFormat = "auto"
+) -> Envelope:
     """The message in the value, whichever mode it came in.
 
     Raises:
@@ -36,15 +40,19 @@ def unwrap(value: bytes | None, headers: Headers, *, max_bytes: int) -> Envelope
         raise InvalidMessage(
             "schema", f"content-type {shown(content_type)}: send one CloudEvent a message, no batch"
         )
-    if content_type.startswith(EVENT_TYPE):
-        return _structured(decode(value, max_bytes=max_bytes), max_bytes=max_bytes)
+    data = read_value(value, headers, max_bytes=max_bytes, value_format=value_format)
+    if content_type.startswith(EVENT_TYPE) or (value_format == "auto" and _is_structured(data)):
+        return _structured(data, max_bytes=max_bytes, value_format=value_format)
     attributes = {name: first(headers, f"ce_{name}") for name in REQUIRED}
     if any(attribute is None for attribute in attributes.values()):
-        return Envelope(data=decode(value, max_bytes=max_bytes))
+        return Envelope(data=data)
     _check_version(attributes["specversion"])
-    return Envelope(
-        data=decode(value, max_bytes=max_bytes), id=attributes["id"], source=attributes["source"]
-    )
+    return Envelope(data=data, id=attributes["id"], source=attributes["source"])
+
+
+def _is_structured(event: JsonObject) -> bool:
+    """Whether it is a CloudEvent without the header that says so, as Debezium sends them."""
+    return all(name in event for name in REQUIRED) and not OURS & event.keys()
 
 
 def binary_headers(*, id: str, source: str, type: str, time: datetime, subject: str) -> Headers:  # noqa: A002 - CloudEvents' own words
@@ -60,7 +68,7 @@ def binary_headers(*, id: str, source: str, type: str, time: datetime, subject: 
     )
 
 
-def _structured(event: JsonObject, *, max_bytes: int) -> Envelope:
+def _structured(event: JsonObject, *, max_bytes: int, value_format: ValueFormat) -> Envelope:
     for name in REQUIRED:
         attribute = event.get(name)
         if not isinstance(attribute, str) or not attribute:
@@ -70,11 +78,13 @@ def _structured(event: JsonObject, *, max_bytes: int) -> Envelope:
             )
     _check_version(str(event["specversion"]))
     return Envelope(
-        data=_data(event, max_bytes=max_bytes), id=str(event["id"]), source=str(event["source"])
+        data=_data(event, max_bytes=max_bytes, value_format=value_format),
+        id=str(event["id"]),
+        source=str(event["source"]),
     )
 
 
-def _data(event: JsonObject, *, max_bytes: int) -> JsonObject:
+def _data(event: JsonObject, *, max_bytes: int, value_format: ValueFormat) -> JsonObject:
     if "data_base64" in event:
         encoded = event["data_base64"]
         try:
@@ -83,8 +93,10 @@ def _data(event: JsonObject, *, max_bytes: int) -> JsonObject:
             raise InvalidMessage(
                 "schema", f"CloudEvents 'data_base64' is {shown(encoded)}: expected base64"
             ) from error
-        return decode(decoded, max_bytes=max_bytes)
+        return read_value(decoded, (), max_bytes=max_bytes, value_format=value_format)
     data = event.get("data")
+    if value_format == "auto" and isinstance(data, str | dict):
+        return opened(data, value_format=value_format)
     if not isinstance(data, dict):
         raise InvalidMessage(
             "schema",

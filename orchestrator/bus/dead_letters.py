@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
-from orchestrator.bus.decoding import clean_text
 from orchestrator.bus.headers import Headers, first
+from orchestrator.domain.json import clean_text
 from orchestrator.domain.step import NOBODYS_DECISION
 from orchestrator.store.ingest import DeadLetter, Origin
 

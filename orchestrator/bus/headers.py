@@ -7,7 +7,7 @@ import base64
 import binascii
 from collections.abc import Iterable
 
-from orchestrator.bus.decoding import SURROGATE_OR_NUL, clean_text
+from orchestrator.domain.json import clean_text, is_storable
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values as text, in their order; a name may come twice."""
@@ -38,7 +38,7 @@ def _to_text(value: bytes | None) -> str:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
         return BASE64 + base64.b64encode(value).decode()
-    if text.startswith((BASE64, NULL)) or SURROGATE_OR_NUL.search(text):
+    if text.startswith((BASE64, NULL)) or not is_storable(text):
         return BASE64 + base64.b64encode(value).decode()
     return text
 

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.bus.dead_letters import ERROR, REASON
+from orchestrator.bus.duplicates import tell_other_contents
 from orchestrator.bus.headers import first
 from orchestrator.bus.intake import Part, Reader, halves, to_batch
 from orchestrator.bus.options import BusOptions
 from orchestrator.domain.errors import StoreRejected
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store.database import Database
-from orchestrator.store.ingest import Batch, DeadLetter, Ingested, NewTask, ingest
+from orchestrator.store.ingest import Batch, DeadLetter, Ingested, NewEvent, NewTask, ingest
 from orchestrator.store.positions import TopicPartition
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
@@ -100,14 +101,21 @@ class Ingest:
         metrics.INGEST_SECONDS.observe(time.monotonic() - started)
         _count(batch, result.moved)
         self._engine.ingested(result)
+        if result.dropped:
+            written = [m for m in batch.messages if _place(m) in result.moved]
+            await tell_other_contents(self._database, written, parse=self._reader.parse)
         return result.moved
+
+
+def _place(item: NewTask | NewEvent | DeadLetter) -> TopicPartition:
+    return item.origin.topic, item.origin.partition
 
 
 def _count(batch: Batch, moved: frozenset[TopicPartition]) -> None:
     results: Counter[tuple[str, str]] = Counter()
     letters = []
     for item in (*batch.messages, *batch.dead_letters):
-        if (item.origin.topic, item.origin.partition) not in moved:
+        if _place(item) not in moved:
             continue
         if isinstance(item, DeadLetter):
             result = "dead_letter"

@@ -57,16 +57,14 @@ class Reader:
     def read(self, record: ConsumerRecord) -> Item:
         """A task, an event, or the dead letter that says why it is neither."""
         origin = _origin(record)
-        limit = self._options.max_message_bytes
+        limit, form = self._options.max_message_bytes, self._options.value_format
         try:
-            if origin.topic == self._options.topics.tasks:
-                return parse_task(origin, cluster_id=self._cluster_id, max_bytes=limit)
-            return parse_event(origin, max_bytes=limit)
+            return self.parse(origin)
         except InvalidMessage as error:
             failure = Failure(
                 reason=error.reason,
                 error=str(error),
-                task_id=readable_task_id(origin, max_bytes=limit),
+                task_id=readable_task_id(origin, max_bytes=limit, value_format=form),
                 timestamp_ms=record.timestamp,
             )
             return dead_letter(origin, failure, station=self.station)
@@ -75,6 +73,15 @@ class Reader:
         """The letter for a message that nobody reads any more: readers died of it."""
         failure = Failure(reason=CRASH_LOOP, error=CRASHED, timestamp_ms=record.timestamp)
         return dead_letter(_origin(record), failure, station=self.station)
+
+    def parse(self, origin: Origin) -> NewTask | NewEvent:
+        """Raises InvalidMessage: it is neither a task nor an event."""
+        limit, form = self._options.max_message_bytes, self._options.value_format
+        if origin.topic == self._options.topics.tasks:
+            return parse_task(
+                origin, cluster_id=self._cluster_id, max_bytes=limit, value_format=form
+            )
+        return parse_event(origin, max_bytes=limit, value_format=form)
 
     def rejected(self, item: NewTask | NewEvent, error: Exception) -> DeadLetter:
         """The letter for a message that PostgreSQL does not take."""

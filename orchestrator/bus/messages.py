@@ -15,6 +15,7 @@ from orchestrator.bus.contract import (
 )
 from orchestrator.bus.dead_letters import REPLAY_OF
 from orchestrator.bus.headers import first
+from orchestrator.bus.options import ValueFormat
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.event import AGENT_RESULT
@@ -27,13 +28,15 @@ NAMESPACE = uuid.UUID("6c6f6e67-7461-5bd9-9a7e-5e5b5d3a9f21")
 """Of generated task ids. Never change: a record that is read again would become a second task."""
 
 
-def parse_task(origin: Origin, *, cluster_id: str, max_bytes: int) -> NewTask:
+def parse_task(
+    origin: Origin, *, cluster_id: str, max_bytes: int, value_format: ValueFormat = "auto"
+) -> NewTask:
     """The task in a record of topic `tasks`.
 
     Raises:
         InvalidMessage: and nothing else, whatever the bytes are.
     """
-    envelope = unwrap(origin.value, origin.headers, max_bytes=max_bytes)
+    envelope = unwrap(origin.value, origin.headers, max_bytes=max_bytes, value_format=value_format)
     message = TaskMessage.read(envelope.data)
     check_kind(message)
     check_budget(message)
@@ -57,13 +60,13 @@ def parse_task(origin: Origin, *, cluster_id: str, max_bytes: int) -> NewTask:
     )
 
 
-def parse_event(origin: Origin, *, max_bytes: int) -> NewEvent:
+def parse_event(origin: Origin, *, max_bytes: int, value_format: ValueFormat = "auto") -> NewEvent:
     """The event in a record of topic `events`.
 
     Raises:
         InvalidMessage: and nothing else, whatever the bytes are.
     """
-    envelope = unwrap(origin.value, origin.headers, max_bytes=max_bytes)
+    envelope = unwrap(origin.value, origin.headers, max_bytes=max_bytes, value_format=value_format)
     message = EventMessage.read(envelope.data)
     check_event(message)
     payload = message.payload
@@ -80,10 +83,14 @@ def parse_event(origin: Origin, *, max_bytes: int) -> NewEvent:
     )
 
 
-def readable_task_id(origin: Origin, *, max_bytes: int) -> str | None:
+def readable_task_id(
+    origin: Origin, *, max_bytes: int, value_format: ValueFormat = "auto"
+) -> str | None:
     """The task id of a message that could not be used, where it can be read all the same."""
     try:
-        data = unwrap(origin.value, origin.headers, max_bytes=max_bytes).data
+        data = unwrap(
+            origin.value, origin.headers, max_bytes=max_bytes, value_format=value_format
+        ).data
     except InvalidMessage:
         return None
     task_id = data.get("task_id")

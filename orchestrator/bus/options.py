@@ -13,6 +13,7 @@ PREFIX = "KAFKA_"
 """Of the variables that have Kafka's own names; ours begin with `OWN_PREFIX`."""
 OWN_PREFIX = "ORCHESTRATOR_"
 
+ValueFormat = Literal["auto", "json"]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -93,6 +94,8 @@ class BusOptions:
     batch_messages: int = 500
     """At most so many messages are written to PostgreSQL at once."""
     batch_bytes: int = 8 * KIB * KIB
+    value_format: ValueFormat = "auto"
+    """Whether what producers put around a message's JSON is read, or refused by its name."""
     max_message_bytes: int = 1_000_000
     """A larger message goes to the dead letters unread."""
     max_publish_bytes: int = 1_040_000

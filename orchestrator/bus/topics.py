@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.protocol.metadata import MetadataRequest
 
 from orchestrator.bus.connection import CLIENT_ERRORS, check, client_arguments, kafka_errors
-from orchestrator.bus.options import OWN_PREFIX, BusOptions
+from orchestrator.bus.options import OWN_PREFIX, PREFIX, BusOptions, Topics
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 
 LETTER_OVERHEAD_BYTES = 64 * 1024
@@ -63,9 +64,56 @@ async def missing_topics(
     """Which of these topics, or of all ours, the cluster does not have."""
     async with admin(options) as client:
         with kafka_errors("list the topics"):
-            present = set(await client.list_topics())
-    wanted = options.topics.all if names is None else names
-    return tuple(name for name in wanted if name not in present)
+            listed = await _listed(client, options.topics.all if names is None else names)
+    if listed.hidden:
+        raise InvalidSettings(not_allowed(options, listed.hidden))
+    return listed.missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """Topics that the brokers do not list."""
+
+    missing: tuple[str, ...]
+    hidden: tuple[str, ...]
+    """Not for this user: whether they are there, nobody tells him."""
+
+
+async def _listed(client: AIOKafkaAdminClient, names: Sequence[str]) -> _Listed:
+    present = set(await client.list_topics())
+    absent = [name for name in names if name not in present]
+    if not absent:
+        return _Listed(missing=(), hidden=())
+    # The list leaves out what the user may not see. Who asks by name is told; unless he says so,
+    # he also creates the topic.
+    request = MetadataRequest(absent, allow_auto_topic_creation=False)
+    answer = await client._send_request(request)  # noqa: SLF001 - the public way creates topics
+    codes = {topic["topic"]: topic["error_code"] for topic in answer.to_object()["topics"]}
+    hidden = [n for n in absent if codes.get(n) == kafka.TopicAuthorizationFailedError.errno]
+    return _Listed(missing=tuple(n for n in absent if n not in hidden), hidden=tuple(hidden))
+
+
+def not_allowed(options: BusOptions, names: Sequence[str]) -> str:
+    """That the user lacks rights, and which: for topics that may well be there."""
+    grants = "; ".join(f"{_RIGHTS[_part(options, name)]} on {name!r}" for name in names)
+    return (
+        f"Kafka does not allow this user to see topic {', '.join(map(repr, names))}, whether it is "
+        f"there or not: grant {grants}; or change {PREFIX}SASL_USERNAME"
+    )
+
+
+_RIGHTS = {
+    "tasks": "Read, and Write for `orchestrator publish`,",
+    "events": "Read, and Write for `orchestrator publish`,",
+    "task_updates": "Write",
+    "dead_letters": "Write, and Read for `orchestrator dead-letters`,",
+}
+
+
+def _part(options: BusOptions, name: str) -> str:
+    return next(
+        field.name for field in fields(Topics) if getattr(options.topics, field.name) == name
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +124,8 @@ class ClusterView:
     brokers: int
     topics: dict[str, int]
     """Partitions of those of our topics that are there."""
+    hidden: tuple[str, ...]
+    """Those of our topics that this user may not see."""
 
 
 async def look_at_cluster(options: BusOptions) -> ClusterView:
@@ -83,12 +133,15 @@ async def look_at_cluster(options: BusOptions) -> ClusterView:
     async with admin(options) as client:
         with kafka_errors("describe the cluster"):
             cluster = await client.describe_cluster()
-            present = set(await client.list_topics()) & set(options.topics.all)
-            described = await client.describe_topics(sorted(present)) if present else []
+            listed = await _listed(client, options.topics.all)
+            absent = {*listed.missing, *listed.hidden}
+            present = sorted(set(options.topics.all) - absent)
+            described = await client.describe_topics(present) if present else []
     return ClusterView(
         cluster_id=str(cluster["cluster_id"]),
         brokers=len(cluster["brokers"]),
         topics={topic["topic"]: len(topic["partitions"]) for topic in described},
+        hidden=listed.hidden,
     )
 
 

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topic_facts import look_at_topics
-from orchestrator.bus.topics import look_at_cluster
+from orchestrator.bus.topics import look_at_cluster, not_allowed
 from orchestrator.cli.doctor_agents import agent_findings, declared
 from orchestrator.cli.doctor_intake import intake_findings
 from orchestrator.cli.doctor_model import model_finding
@@ -32,7 +32,7 @@ from orchestrator.domain.errors import (
     SchemaMismatch,
 )
 from orchestrator.settings import Examined, examine_settings
-from orchestrator.store import outbox, targets, workers
+from orchestrator.store import duplicates, outbox, targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.pooler import check_sessions
 from orchestrator.store.revision import check_revision, head
@@ -124,7 +124,7 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(3 * options.request_timeout_seconds):
             cluster = await look_at_cluster(options)
-            facts = await look_at_topics(options)
+            facts = None if cluster.hidden else await look_at_topics(options)
     except (OrchestratorError, TimeoutError) as error:
         yield Finding(
             name="Kafka",
@@ -135,6 +135,9 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
         return
     says = f"{options.bootstrap_servers}: cluster {cluster.cluster_id}, brokers: {cluster.brokers}"
     yield Finding(name="Kafka", state="ok", says=says)
+    if facts is None:
+        yield Finding(name="topics", state="failed", says=not_allowed(options, cluster.hidden))
+        return
     missing = [name for name in options.topics.all if name not in cluster.topics]
     if missing:
         yield Finding(
@@ -210,6 +213,8 @@ async def _contents(database: Database, found: Examined) -> AsyncIterator[Findin
         yield Finding(
             name="workers", state="warning", says="none runs", advice="`orchestrator worker`"
         )
+    for other in await duplicates.lately(database, within=timedelta(days=1)):
+        yield duplicates_finding(other)
     for finding in await _refused(database):
         yield finding
     if "kafka" in found.usable:
@@ -259,6 +264,19 @@ async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> li
         for pause in await targets.pauses(database)
         if pause.target in commands
     ]
+
+
+def duplicates_finding(found: duplicates.OtherContents) -> Finding:
+    return Finding(
+        name="duplicates",
+        state="warning",
+        says=(
+            f"on {found.topic} {found.number} messages with a known id and other content were "
+            f"dropped, the last one at {found.at:%Y-%m-%d %H:%M} UTC: {found.source} with "
+            f"{found.name}; {found.kept} counts"
+        ),
+        advice="give each message an id of its own: of one id the first message counts",
+    )
 
 
 def clock_finding(skew: float) -> Finding:

@@ -3,7 +3,6 @@
 Pure: nothing is sent from here.
 """
 
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,14 +17,21 @@ from orchestrator.bus.contract import (
     check_event,
     check_kind,
 )
-from orchestrator.bus.decoding import clean_text, shown
+from orchestrator.bus.decoding import shown
 from orchestrator.cli.session import json_argument
 from orchestrator.domain.errors import InvalidMessage
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import (
+    JsonObject,
+    JsonValue,
+    UnreadableJson,
+    clean_text,
+    read_json,
+)
 
 TopicKind = Literal["tasks", "events"]
 
-WHOLE_NUMBER = re.compile(r"-?[0-9]+", re.ASCII)
+NO_JSON = ("NaN", "Infinity", "-Infinity")
+"""Some parsers take them for numbers; after `name=` they are texts."""
 
 LINE_FIELDS = frozenset({"topic", "key", "value", "raw"})
 
@@ -51,7 +57,7 @@ def field_values(pairs: Iterable[str]) -> JsonObject:
     """
     found: JsonObject = {}
     for pair in pairs:
-        if pair.lstrip().startswith("{"):
+        if pair.lstrip("\ufeff \t\r\n").startswith("{"):
             found |= _json_object(pair)
             continue
         name, separator, text = pair.partition("=")
@@ -70,12 +76,11 @@ def _json_object(text: str) -> JsonObject:
 
 def _value(text: str) -> JsonValue:
     try:
-        found: JsonValue = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return read_json(text)
+    except UnreadableJson as error:
+        if error.is_number and text.strip() not in NO_JSON:
+            raise
         return clean_text(text)
-    if isinstance(found, float) and WHOLE_NUMBER.fullmatch(text.strip()):
-        raise ValueError(f"{text} does not fit into 64 bits: write it in quotes, as a text")
-    return found
 
 
 def task_message(fields: JsonObject) -> Outgoing:
@@ -127,10 +132,7 @@ def lines_of(lines: Iterable[bytes]) -> Iterator[Outgoing | str]:
 
 
 def _line(line: bytes) -> Outgoing:
-    try:
-        document = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
+    document = read_json(line)
     if not isinstance(document, dict):
         raise ValueError(  # noqa: TRY004 - what is wrong is the text
             f"expected a JSON object; got {shown(document)}"

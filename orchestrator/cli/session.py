@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.bus.decoding import clean_text, decode
+from orchestrator.bus.decoding import decode
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.domain.json import JsonObject
+from orchestrator.domain.json import JsonObject, clean_text
 from orchestrator.settings import Need, Settings, load_settings
 from orchestrator.store.database import Database
 from orchestrator.telemetry.logs import LogOptions, configure_logs

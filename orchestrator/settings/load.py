@@ -221,6 +221,7 @@ def _bus(v: Variables) -> BusOptions:
         partitions=v.orchestrator_partitions,
         replication=v.orchestrator_replication_factor,
         retention=None if retention is None else timedelta(seconds=retention),
+        value_format=v.orchestrator_value_format,
         max_message_bytes=v.orchestrator_max_message_bytes,
         session_timeout_seconds=v.kafka_session_timeout_seconds,
         on_gap=v.orchestrator_on_gap,

@@ -3,7 +3,6 @@
 Defaults are taken from the parts' own options, so that they are said once.
 """
 
-import json
 import unicodedata
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -13,8 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from orchestrator.agents.variables import ALLOWED
-from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
+from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol, ValueFormat
 from orchestrator.domain.budget import MAX_COST
+from orchestrator.domain.json import read_json
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
 from orchestrator.planners.agentic.options import DIALECT, AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
@@ -157,6 +157,7 @@ Level = Annotated[
     LogLevel, BeforeValidator(_lower), Field(description="debug, info, warning or error")
 ]
 Format = Annotated[LogFormat, BeforeValidator(_lower), Field(description="auto, console or json")]
+MessageFormat = Annotated[ValueFormat, BeforeValidator(_lower), Field(description="auto or json")]
 Port = Annotated[int, Field(ge=0, le=65535, description="a port from 1 to 65535, or 0 for any")]
 Secret = Annotated[
     SecretStr, Field(min_length=1, description="a secret"), AfterValidator(_one_line_secret)
@@ -174,7 +175,7 @@ DatabaseUrl = Annotated[
 
 
 def _prices(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
+    return read_json(value) if isinstance(value, str) else value
 
 
 class ModelPrice(BaseModel):
@@ -284,6 +285,7 @@ class Variables(BaseModel):
     orchestrator_partitions: Count = BUS.partitions
     orchestrator_replication_factor: Replication = BUS.replication
     orchestrator_retention_seconds: Seconds | None = None
+    orchestrator_value_format: MessageFormat = BUS.value_format
     orchestrator_max_message_bytes: Count = BUS.max_message_bytes
     orchestrator_on_gap: OnGap = BUS.on_gap
     orchestrator_expected_seconds: Seconds = BUS.expected_for.total_seconds()

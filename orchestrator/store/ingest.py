@@ -115,6 +115,8 @@ class Ingested:
     """Tasks that run, here or elsewhere, and have a new message that can't wait."""
     left_ready: int = 0
     """Runnable tasks that found no room here."""
+    dropped: int = 0
+    """Messages that were not kept: their ids were known."""
 
 
 INGEST = """
@@ -235,11 +237,14 @@ WITH moved AS (
     WHERE m.task IS NULL OR (f.n IS NOT NULL AND a.task IS NOT NULL)
     ORDER BY m.n
     ON CONFLICT (task, event_id) WHERE event_id IS NOT NULL DO NOTHING
+    RETURNING task
 )
 SELECT 'moved' AS what, topic, partition, NULL::bigint AS id, NULL::bigint AS epoch FROM moved
 UNION ALL
 SELECT CASE WHEN w.status = 'ready' THEN 'ready' ELSE 'mine' END, NULL, NULL, w.id, w.epoch
 FROM written w WHERE w.status = 'ready' OR w.status = 'running' AND w.owner = $27
+UNION ALL
+SELECT 'kept', NULL, NULL, count(*), NULL FROM kept
 UNION ALL
 SELECT 'woken', NULL, NULL, w.id, w.epoch
 FROM written w WHERE w.status = 'running' AND w.task_id = ANY ($29::text[])
@@ -320,8 +325,10 @@ async def ingest(
         shared_claims,
         [m.task_id for m in batch.messages if isinstance(m, NewEvent) and m.event_type in URGENT],
     )
+    moved = frozenset((r["topic"], r["partition"]) for r in rows if r["what"] == "moved")
+    came = sum((m.origin.topic, m.origin.partition) in moved for m in batch.messages)
     return Ingested(
-        moved=frozenset((r["topic"], r["partition"]) for r in rows if r["what"] == "moved"),
+        moved=moved,
         claimed=tuple(
             Claimed(key=TaskKey(r["id"]), epoch=Epoch(r["epoch"]))
             for r in rows
@@ -329,4 +336,5 @@ async def ingest(
         ),
         woken=tuple(TaskKey(r["id"]) for r in rows if r["what"] == "woken"),
         left_ready=sum(1 for r in rows if r["what"] == "ready"),
+        dropped=came - sum(r["id"] for r in rows if r["what"] == "kept"),
     )

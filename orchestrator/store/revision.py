@@ -33,6 +33,7 @@ TABLES = (
     "dead_letter_replays",
     "kafka_positions",
     "leases",
+    "other_contents",
     "outbox_refused",
     "pauses",
     "service",

@@ -275,6 +275,20 @@ agent_states = Table(
     PrimaryKeyConstraint("worker", "target", name="agent_states_pkey"),
 )
 
+# What came again with other content under a known id, and was dropped: how many, and the last one.
+other_contents = Table(
+    "other_contents",
+    metadata,
+    Column("topic", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("task_id", Text, nullable=False),
+    Column("event_id", Text),
+    Column("source", Text, nullable=False),
+    Column("kept", Text, nullable=False),
+    Column("at", _time, nullable=False, server_default=_now),
+    PrimaryKeyConstraint("topic", name="other_contents_pkey"),
+)
+
 # How often a dead letter was sent again, by the id of the first of its kin (`bus.letters`).
 dead_letter_replays = Table(
     "dead_letter_replays",

@@ -73,6 +73,11 @@ MESSAGES = Counter(
 DEAD_LETTERS = Counter(
     "orchestrator_dead_letters_total", "Messages sent to the dead-letter topic", ["reason"]
 )
+OTHER_CONTENTS = Counter(
+    "orchestrator_duplicates_with_other_content_total",
+    "Messages that were dropped because their id was known, and that say something else",
+    ["topic"],
+)
 INGEST_SECONDS = Histogram(
     "orchestrator_ingest_seconds", "Duration of one ingest batch", buckets=COMMIT_SECONDS
 )

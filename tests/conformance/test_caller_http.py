@@ -152,7 +152,7 @@ async def test_a_connection_that_the_end_of_a_task_cut_short_says_nothing(http: 
         ("", "not JSON"),
         ("{", "not JSON"),
         ('{"status": "success", "output": {"x": NaN}}', "not JSON"),
-        ('{"status": "success", "output": {"x": "\\ud800"}}', "not JSON"),
+        ('{"status": "success", "output": {"x": 18446744073709551617}}', "output.x: the integer"),
         ("[]", "contract"),
         ('{"output": {}}', "contract: status"),
         ('{"status": "done"}', "contract: status"),

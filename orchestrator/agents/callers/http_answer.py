@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.agents.bodies import parse_json
 from orchestrator.agents.http import retry_after_seconds, status_fault
-from orchestrator.agents.schemas import path_text, violations
+from orchestrator.agents.schemas import violations
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.errors import AgentFailed, UnusableAnswer
+from orchestrator.domain.json import UnreadableJson, path_text, read_json
 
 MAX_DETAIL = 300
 
@@ -43,16 +43,16 @@ def is_retryable(status: int, *, has_retry_after: bool) -> bool:
 def result_of(body: bytes, *, agent: Agent, max_depth: int) -> CallResult:
     """The result in the body of a 2xx answer; raises `UnusableAnswer` when it keeps no contract."""
     try:
-        answer = _Answer.model_validate(parse_json(body, max_depth=max_depth))
+        answer = _Answer.model_validate(read_json(body, max_depth=max_depth))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise UnusableAnswer(
             f"agent {agent.id!r} answered something else than the contract: "
             f"{path_text(first['loc']) or 'body'}: {first['msg']}"
         ) from error
-    except ValueError as error:
+    except UnreadableJson as error:
         raise UnusableAnswer(
-            f"agent {agent.id!r} answered something that is not JSON: {error}"
+            f"agent {agent.id!r} answered a body that can't be used: {error}"
         ) from error
     output = answer.output or {}
     wrong = violations(agent.output_schema, output) if answer.status == "success" else []
@@ -94,8 +94,8 @@ def refusal(
 def _detail(body: bytes) -> str:
     """The words for people in an error's body: our contract's, RFC 9457's, FastAPI's, or text."""
     try:
-        value = parse_json(body, max_depth=16)
-    except ValueError:
+        value = read_json(body, max_depth=16)
+    except UnreadableJson:
         value = None
     if isinstance(value, dict):
         for name in ("error_message", "detail", "message", "title", "error"):

@@ -9,9 +9,14 @@ from langchain_core.messages import AIMessage
 
 from orchestrator.domain.decision import ModelMessage, Usage
 from orchestrator.domain.ids import Seq
-from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonObject, JsonValue
+from orchestrator.domain.json import (
+    JsonObject,
+    JsonValue,
+    UnreadableJson,
+    clean_text,
+    storable,
+)
 
-MAX_DEPTH = 64
 MAX_NAME = 200
 MAX_ID = 32_000
 """Some gateways carry a signature of some thousand characters in the id, and want it back."""
@@ -110,41 +115,16 @@ def read_model(answer: AIMessage, *, asked: str) -> str:
 
 
 def storable_text(text: str) -> str:
-    """`text` without what PostgreSQL refuses: NUL and lone surrogates, which models do write."""
-    if "\x00" not in text and text.isprintable():
-        return text
-    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+    """`text` as PostgreSQL takes it: models do write NUL and lone surrogates."""
+    return clean_text(str(text))
 
 
 def _arguments(args: Any) -> JsonValue:
-    """An object; or text, for arguments that are not one."""
+    """An object; or text, for arguments that are not one, or that can't be kept as they are."""
     if not isinstance(args, dict):
         return storable_text(args) if isinstance(args, str) else ""
     try:
-        return storable(args)
-    except RecursionError:
-        return "(nested too deeply)"
-
-
-def storable(value: Any, *, depth: int = 0) -> JsonValue:
-    """`value` without what PostgreSQL refuses.
-
-    Raises:
-        RecursionError: it is nested too deeply.
-    """
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    if isinstance(value, str):
-        return storable_text(value)
-    if isinstance(value, dict):
-        return {
-            storable_text(str(name)): storable(part, depth=depth + 1)
-            for name, part in value.items()
-        }
-    if isinstance(value, list):
-        return [storable(part, depth=depth + 1) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
-        return str(value)
-    return value if isinstance(value, bool | int | float) else None
+        arguments: JsonObject = storable(args)
+    except UnreadableJson as error:
+        return storable_text(str(error))
+    return arguments

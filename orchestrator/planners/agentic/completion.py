@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata
 
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import JsonObject, JsonValue, UnreadableJson, read_json
 from orchestrator.planners.agentic.answer import BROKEN_ENDS, counted
 from orchestrator.planners.agentic.kept import CALL_FIELDS, call_fields_of, fields_of
 from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, filters_of, judged
@@ -101,7 +101,10 @@ def _id(given: object) -> str | None:
 
 def read_arguments(given: JsonValue) -> JsonObject | str:
     """The arguments as an object, also of a text in a text; as text where they are none."""
-    value = _parsed(_parsed(given))
+    try:
+        value = _parsed(_parsed(given))
+    except UnreadableJson as error:
+        return f"{error}, in {given}"
     if value is None or value == "":
         return {}
     if isinstance(value, dict):
@@ -110,9 +113,14 @@ def read_arguments(given: JsonValue) -> JsonObject | str:
 
 
 def _parsed(given: JsonValue) -> JsonValue:
-    """What a JSON text says; anything else as it is."""
+    """What a JSON text says; anything else as it is. Raises UnreadableJson for a number in it."""
     if not isinstance(given, str):
         return given
+    try:
+        return read_json(given)
+    except UnreadableJson as error:
+        if error.is_number:
+            raise
     try:
         value: JsonValue = json.loads(given, strict=False)
     except (ValueError, RecursionError):

@@ -11,8 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import ToolCall
 
 from orchestrator.domain.decision import Kept, ModelMessage
-from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.answer import storable
+from orchestrator.domain.json import JsonObject, UnreadableJson, storable
 from orchestrator.planners.agentic.prompt import dumped
 
 MAX_BYTES = 512_000
@@ -65,7 +64,8 @@ def keep(message: ModelMessage, answer: AIMessage, *, by: str) -> ModelMessage:
         parts["fields"] = fields
     said = answer.response_metadata
     if told := {name: said[name] for name in _METADATA if said.get(name)}:
-        parts["metadata"] = storable(told)
+        parts["metadata"], beyond = _bounded(told)
+        cut += beyond
     return replace(message, kept=Kept(by=by, parts=parts, cut=tuple(cut)))
 
 
@@ -142,8 +142,8 @@ def _bounded(found: dict[str, Any]) -> tuple[JsonObject, list[str]]:
     for name, value in found.items():
         try:
             fields[name] = storable(value)
-        except RecursionError:
-            cut.append(f"{name}: nested too deeply")
+        except UnreadableJson as error:
+            cut.append(f"{name}: {error}")
     sizes = {name: len(dumped(value)) for name, value in fields.items()}
     while sum(sizes.values()) > MAX_BYTES:
         largest = max(sizes, key=sizes.__getitem__)

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.store.database import Database
 from tests.fakes.agent import running_agent
 from tests.fakes.llm import Answer, FakeLlm, calls, refused, running_llm, text
 from tests.integration.agents.test_model_health import endpoint, not_found
@@ -127,6 +129,19 @@ async def test_what_is_paused_is_told_with_who_and_why_and_how_to_resume(
         "its tasks wait; `orchestrator agents resume crm --tenant acme`",
         "its tasks wait; `orchestrator models resume openai:gpt-4.1-mini`",
     ]
+
+
+async def test_other_content_under_a_known_id_is_told_for_a_day(
+    database_url: str, database: Database
+) -> None:
+    row = """INSERT INTO other_contents
+             VALUES ($1, 2, 't', 'e', 'e/0/2', 'e/0/1', now() - $2::interval)"""
+    await database.fetch(row, "events", timedelta(hours=1))
+    await database.fetch(row, "tasks", timedelta(hours=25))
+    found = await lines({**NOWHERE, "DATABASE_URL": database_url})
+    state, says = of(found, "duplicates")
+    assert state == "warning"
+    assert says.startswith("on events 2 messages with a known id and other content")
 
 
 async def test_a_key_with_a_line_break_in_it_is_named_and_ends_in_no_traceback() -> None:

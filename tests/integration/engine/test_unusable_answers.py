@@ -66,3 +66,23 @@ async def test_an_at_most_once_agent_whose_answer_can_not_be_used_is_asked_what_
             row = await reaches(database, "t", "failed")
         assert [request.method for request in crm.received] == ["POST", "GET"]
     assert row["reason"] == "no"
+
+
+@pytest.mark.parametrize("digits", ["18446744073709551617", "9" * 78, "0.1234567890123456789"])
+async def test_a_number_that_would_be_changed_never_reaches_the_journal(
+    database: Database, feed: Feed, digits: str
+) -> None:
+    async with running_agent() as crm, agent_http_client() as client:
+        crm.default = Behaviour(body=f'{{"status": "success", "output": {{"amount": {digits}}}}}')
+        async with running_worker(
+            database,
+            planner=ScriptedPlanner(delegate("crm"), Fail(reason="no")),
+            caller=HttpCaller(client, environ={}),
+            agents=(replace(agent("crm"), endpoint=crm.url),),
+        ) as worker:
+            await feed.task("t", to=worker)
+            await reaches(database, "t", "failed")
+    (row,) = await database.fetch("SELECT body::text AS body FROM steps WHERE kind = 'result'")
+    assert "answered a body that can't be used: output.amount: the " in row["body"]
+    assert digits in row["body"]
+    assert '"output": {}' in row["body"]
