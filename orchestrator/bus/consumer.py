@@ -77,7 +77,13 @@ class Consumer:
             problems = (self._outage.reason, self._postgres.reason)
             return ConsumerState(problems=tuple(p for p in problems if p))
         assignment = session.assignment
-        reasons = (session.postgres.reason, session.brokers.reason, session.fetches.reason)
+        refused = self._outage.reason if self._refused_since is not None else None
+        reasons = (
+            session.postgres.reason,
+            session.brokers.reason,
+            session.fetches.reason,
+            refused,
+        )
         waiting = () if not assignment.unplaced else ("some partitions have no position yet",)
         return ConsumerState(
             is_joined=assignment.is_joined,

@@ -5,7 +5,7 @@ aiokafka has none of the requests that tell it; brokers have them since Kafka 2.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,6 +23,8 @@ from aiokafka.protocol.types import (
 from orchestrator.bus.connection import CLIENT_ERRORS, client_arguments, kafka_errors
 from orchestrator.bus.options import BusOptions
 
+UNTOLD = (*CLIENT_ERRORS, TimeoutError)
+"""Also of brokers that do not know the request, which is a RuntimeError."""
 PATIENCE_SECONDS = 10.0
 """For how long a transaction may be open before somebody is told."""
 DESCRIBE_PRODUCERS, DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS = 61, 65, 66
@@ -203,9 +205,9 @@ async def open_transactions(client: Any, partition: TopicPartition) -> list[Open
     """The oldest first; none where Kafka does not tell. `client` is aiokafka's own."""
     try:
         found = await _producers(client, partition)
-        return [await _described(client, producer) for producer in found]
-    except (*CLIENT_ERRORS, NotImplementedError, TimeoutError):
+    except UNTOLD:
         return []
+    return [await _described(client, producer) for producer in found]
 
 
 async def blocked_partitions(options: BusOptions) -> list[str]:
@@ -254,20 +256,31 @@ async def _producers(client: Any, partition: TopicPartition) -> list[dict[str, A
 
 
 async def _described(client: Any, producer: dict[str, Any]) -> OpenTransaction:
-    """With what the transaction's coordinator knows, which may be any broker."""
-    producer_id, start = producer["producer_id"], producer["transaction_start"]
+    """With what the transaction's coordinator knows, where it tells this user."""
+    known = OpenTransaction(
+        producer_id=producer["producer_id"], start_offset=producer["transaction_start"]
+    )
+    try:
+        told = await _transaction(client, known.producer_id)
+    except UNTOLD:
+        return known
+    if told is None:
+        return known
+    return replace(
+        known,
+        transactional_id=told["transactional_id"],
+        seconds=time.time() - told["start_ms"] / 1000,
+        timeout_seconds=told["timeout_ms"] / 1000,
+    )
+
+
+async def _transaction(client: Any, producer_id: int) -> dict[str, Any] | None:
+    """Any broker may be its coordinator."""
     for broker in client.cluster.brokers():
         listed = (await client.send(broker.nodeId, _ListRequest(producer_id))).to_object()
         for transaction in listed["transactions"] or ():
-            id_ = transaction["transactional_id"]
-            answer = (await client.send(broker.nodeId, _TransactionsRequest(id_))).to_object()
-            (told,) = answer["transactions"]
-            since = time.time() - told["start_ms"] / 1000 if told["start_ms"] > 0 else None
-            return OpenTransaction(
-                producer_id=producer_id,
-                start_offset=start,
-                transactional_id=id_,
-                seconds=since,
-                timeout_seconds=told["timeout_ms"] / 1000,
-            )
-    return OpenTransaction(producer_id=producer_id, start_offset=start)
+            request = _TransactionsRequest(transaction["transactional_id"])
+            answer = (await client.send(broker.nodeId, request)).to_object()
+            found: list[dict[str, Any]] = answer["transactions"]
+            return next((t for t in found if t["error_code"] == 0 and t["start_ms"] > 0), None)
+    return None

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -235,8 +234,8 @@ async def test_a_member_that_is_back_with_one_topic_more_reads_it(
     database: Database, options: BusOptions
 ) -> None:
     """Kafka gives a member under its name what it had, whatever it subscribes to by now."""
-    named: dict[str, Any] = {"group_instance_id": "w", "session_timeout_ms": 4000}
-    async with stranger(options, options.topics.tasks, **named) as before:
+    tasks = options.topics.tasks
+    async with stranger(options, tasks, group_instance_id="w", session_timeout_ms=4000) as before:
         await until(lambda: len(before.assignment()) == 3)
         await vanish(before)
     engine = await worker(database)

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from orchestrator.bus import watch
+from orchestrator.bus import transactions, watch
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topics import cluster_id
+from orchestrator.bus.transactions import blocked_partitions
 from orchestrator.store.database import Database
 from orchestrator.telemetry import metrics
 from tests.fakes.bus import running_consumer, until
@@ -85,9 +86,13 @@ async def test_what_waits_behind_an_open_transaction_is_told_with_its_producer(
         async with open_transaction(options, f"{topic_prefix}billing"):
             await until(is_told)
             value = blocked(options.topics.tasks, 0)
+            assert await blocked_partitions(options) == []  # open for too short a time
+            monkeypatch.setattr(transactions, "PATIENCE_SECONDS", 0.0)
+            (text,) = await blocked_partitions(options)
         await until(lambda: has_tasks(database, 1))
         await until(lambda: blocked(options.topics.tasks, 0) == 0)
     assert value == 2
+    assert text.startswith(f"2 messages of {options.topics.tasks}/0 wait from offset 0 on until")
     assert f"2 messages of {options.topics.tasks}/0 wait from offset 0 on until" in said
     assert f"'{topic_prefix}billing' (producer id " in said
 
