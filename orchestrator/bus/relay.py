@@ -73,7 +73,7 @@ class Relay:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        of_topics = (queue.problem for queue in self._queues.values())
+        of_topics = (queue.problem for queue in self._queues.values() if self.is_leader)
         return tuple(r for r in (*of_topics, self._postgres.reason) if r)
 
     def wake(self) -> None:
@@ -108,6 +108,9 @@ class Relay:
             return 0
         self._end_rounds()
         rows = await self._next_rows()
+        if not rows:
+            for topic in self._queues.keys() - self._busy():
+                self._queues[topic].nothing_waits()
         if not rows or not self._identity.is_alive():
             return 0
         by_topic: dict[str, list[outbox.OutboxRow]] = {}
@@ -138,7 +141,7 @@ class Relay:
 
     async def _next_rows(self) -> Sequence[outbox.OutboxRow]:
         """In one look while every topic goes on; else each topic that does is asked for alone."""
-        busy = {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
+        busy = self._busy()
         if not busy:
             return await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
         updates = self._options.topics.task_updates
@@ -148,6 +151,10 @@ class Relay:
             queue = None if topic == updates else topic
             rows += await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES, queue=queue)
         return rows
+
+    def _busy(self) -> set[str]:
+        """Topics whose next round may not begin yet."""
+        return {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
 
     def _topic_of(self, row: outbox.OutboxRow) -> str:
         return row.topic if isinstance(row, outbox.Letter) else self._options.topics.task_updates
@@ -220,6 +227,8 @@ class Relay:
         self._leads_until = now + LEAD_SECONDS
         if self.is_leader and not was_leader:
             log.info("relay leads")
+        elif was_leader and not self.is_leader:
+            metrics.OUTBOX_REFUSED.set(0)  # another counts
         return self.is_leader
 
     async def _flush(self, grace_seconds: float) -> None:
