@@ -7,7 +7,7 @@ later step before an earlier one. A topic that takes nothing delays no other top
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -108,9 +108,6 @@ class Relay:
             return 0
         self._end_rounds()
         rows = await self._next_rows()
-        if not rows:
-            for topic in self._queues.keys() - self._busy():
-                self._queues[topic].nothing_waits()
         if not rows or not self._identity.is_alive():
             return 0
         by_topic: dict[str, list[outbox.OutboxRow]] = {}
@@ -141,7 +138,14 @@ class Relay:
 
     async def _next_rows(self) -> Sequence[outbox.OutboxRow]:
         """In one look while every topic goes on; else each topic that does is asked for alone."""
-        busy = self._busy()
+        busy = {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
+        rows = await self._rows_without(busy)
+        if not rows:
+            for topic in self._queues.keys() - busy:
+                self._queues[topic].nothing_waits()
+        return rows
+
+    async def _rows_without(self, busy: Set[str]) -> Sequence[outbox.OutboxRow]:
         if not busy:
             return await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
         updates = self._options.topics.task_updates
@@ -151,10 +155,6 @@ class Relay:
             queue = None if topic == updates else topic
             rows += await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES, queue=queue)
         return rows
-
-    def _busy(self) -> set[str]:
-        """Topics whose next round may not begin yet."""
-        return {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
 
     def _topic_of(self, row: outbox.OutboxRow) -> str:
         return row.topic if isinstance(row, outbox.Letter) else self._options.topics.task_updates
