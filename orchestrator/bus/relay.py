@@ -7,7 +7,7 @@ later step before an earlier one. A topic that takes nothing delays no other top
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -74,7 +74,7 @@ class Relay:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        of_topics = (queue.problem for queue in self._queues.values())
+        of_topics = (queue.problem for queue in self._queues.values() if self.is_leader)
         return tuple(r for r in (*of_topics, self._postgres.reason) if r)
 
     def wake(self) -> None:
@@ -140,6 +140,13 @@ class Relay:
     async def _next_rows(self) -> Sequence[outbox.OutboxRow]:
         """In one look while every topic goes on; else each topic that does is asked for alone."""
         busy = {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
+        rows = await self._rows_without(busy)
+        if not rows:
+            for topic in self._queues.keys() - busy:
+                self._queues[topic].nothing_waits()
+        return rows
+
+    async def _rows_without(self, busy: Set[str]) -> Sequence[outbox.OutboxRow]:
         if not busy:
             return await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
         updates = self._options.topics.task_updates
@@ -221,6 +228,8 @@ class Relay:
         self._leads_until = now + LEAD_SECONDS
         if self.is_leader and not was_leader:
             log.info("relay leads")
+        elif was_leader and not self.is_leader:
+            metrics.OUTBOX_REFUSED.set(0)  # another counts
         return self.is_leader
 
     async def _flush(self, grace_seconds: float) -> None:

@@ -68,6 +68,10 @@ class TopicQueue:
         """Ends its waiting."""
         self._rests_until = 0.0
 
+    def nothing_waits(self) -> None:
+        """Ends what was wrong: nobody waits for this topic any more."""
+        self._outage.is_over()
+
     async def close(self) -> None:
         await self._life.close()
 

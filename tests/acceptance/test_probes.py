@@ -12,7 +12,7 @@ async def test_a_working_worker_is_live_and_ready(office: Office) -> None:
     status, body = await worker.get("/readyz")
 
     assert status == 200
-    assert json.loads(body)["checks"] == ["worker", "postgresql", "kafka"]
+    assert json.loads(body)["checks"] == ["worker", "postgresql", "kafka", "publishing"]
 
 
 async def test_metrics_count_what_was_done(office: Office) -> None:

@@ -1,5 +1,6 @@
 """Messages that would cost too much: refused before they do, and their partition goes on."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from orchestrator.bus import inflating
+from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.intake import Item, Reader
 from orchestrator.bus.options import BusOptions
 from orchestrator.domain.ids import WorkerId
@@ -91,12 +93,17 @@ async def lives_until(
 ) -> int:
     """Workers one after the other, each with an id of its own; how many of them died."""
     for number in range(most):
+        engine = CountingEngine(worker=WorkerId(100 + number)).as_engine()
+        consumer = Consumer(database, options, engine=engine)
+        life = asyncio.create_task(consumer.run(), name="consumer")
+
+        async def is_over(life: asyncio.Task[None] = life) -> bool:
+            return life.done() or await has_tasks(database, tasks)
+
+        await until(is_over)
+        consumer.stop()
         try:
-            async with running_consumer(
-                database, options, CountingEngine(worker=WorkerId(100 + number))
-            ) as consumer:
-                await until(lambda: has_tasks(database, tasks), seconds=10)
-                assert consumer.state.is_ready
+            await life
         except SystemError:
             continue
         return number

@@ -148,6 +148,17 @@ async def test_letters_wait_for_their_right_and_go_on_by_themselves(
     assert await outbox.count_refused(database) == 0
 
 
+async def test_a_topic_for_which_nothing_waits_any_more_is_no_problem(
+    database: Database, strict_options: BusOptions
+) -> None:
+    await deny_writing(strict_options, strict_options.topics.dead_letters)
+    await add_letters(database, strict_options, 5, key=None)
+    async with running_relay(database, strict_options) as relay:
+        await until(lambda: bool(relay.problems))
+        await database.fetch("DELETE FROM outbox")
+        await until(lambda: not relay.problems)
+
+
 async def test_rights_and_settings_are_asked_of_the_broker(strict_options: BusOptions) -> None:
     options = strict_options
     await deny_writing(options, options.topics.task_updates)
