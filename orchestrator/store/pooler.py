@@ -1,4 +1,4 @@
-"""Whether the connection that the URL gives is a session, as a worker needs it.
+"""Whether the connections that the URL gives are sessions, as a worker needs them, and so many.
 
 Behind a pooler in transaction mode each transaction may have another server: `LISTEN` is accepted
 and nothing is ever heard, settings and prepared statements are those of whoever came before. No
@@ -7,12 +7,12 @@ pooler tells its mode to a client, so two connections find it out.
 
 import asyncio
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import asyncpg
 
-from orchestrator.domain.errors import InvalidSettings
+from orchestrator.domain.errors import InvalidSettings, StoreUnavailable
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.errors import login_errors
 
@@ -41,6 +41,22 @@ async def check_sessions(options: DatabaseOptions) -> None:
                         "or statement mode); set pool_mode=session for this database, or connect "
                         "to PostgreSQL itself"
                     )
+
+
+async def count_sessions(options: DatabaseOptions, *, wanted: int) -> int:
+    """How many of so many sessions the server, or the pooler, gives at the same time."""
+    given = 0
+
+    async def ask() -> None:
+        nonlocal given
+        with suppress(StoreUnavailable), login_errors():
+            async with asyncio.timeout(options.connect_timeout_seconds):
+                await (await _connect(options, stack)).fetchval("SELECT 1")
+                given += 1
+
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(ask() for _ in range(wanted)))
+    return given
 
 
 async def _connect(options: DatabaseOptions, stack: AsyncExitStack) -> Any:
