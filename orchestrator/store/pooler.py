@@ -32,15 +32,21 @@ async def check_sessions(options: DatabaseOptions) -> None:
         StoreUnavailable: it could not be found out.
     """
     with login_errors():
-        async with asyncio.timeout(options.patience_seconds), AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
             ours, other = [await _connect(options, stack) for _ in range(2)]
-            for _ in range(ROUNDS):
-                if not await _is_session(ours, other):
-                    raise InvalidSettings(
-                        "DATABASE_URL leads to a pooler that does not keep sessions (transaction "
-                        "or statement mode); set pool_mode=session for this database, or connect "
-                        "to PostgreSQL itself"
-                    )
+            try:
+                async with asyncio.timeout(options.connect_timeout_seconds):
+                    are_sessions = await _are_sessions(ours, other)
+            except TimeoutError as error:
+                raise StoreUnavailable(
+                    "PostgreSQL, or a pooler before it, accepts connections and gives no second "
+                    "session; is default_pool_size of the pooler too small?"
+                ) from error
+    if not are_sessions:
+        raise InvalidSettings(
+            "DATABASE_URL leads to a pooler that does not keep sessions (transaction or statement "
+            "mode); set pool_mode=session for this database, or connect to PostgreSQL itself"
+        )
 
 
 async def count_sessions(options: DatabaseOptions, *, wanted: int) -> int:
@@ -70,6 +76,13 @@ async def _connect(options: DatabaseOptions, stack: AsyncExitStack) -> Any:
     return connection
 
 
+async def _are_sessions(ours: Any, other: Any) -> bool:
+    for _ in range(ROUNDS):
+        if not await _is_session(ours, other):
+            return False
+    return True
+
+
 async def _is_session(ours: Any, other: Any) -> bool:
     """A setting of ours stays with us, and the other one does not see it."""
     mark = uuid.uuid4().hex
@@ -77,15 +90,16 @@ async def _is_session(ours: Any, other: Any) -> bool:
         await ours.execute(f"SET {MARK} = '{mark}'")
         # An open transaction keeps its server, so that ours has to take another one.
         async with other.transaction():
-            seen = await _mark(other)
+            if await _mark(other) == mark:
+                return False  # without a look at ours: there may be no other server to take
             async with ours.transaction():
-                kept = await _mark(ours)
+                return await _mark(ours) == mark
     except asyncpg.PostgresError as error:
         if STATEMENT_MODE in str(error):
             return False
         raise
-    return bool(kept == mark and seen != mark)
 
 
-async def _mark(connection: Any) -> object:
-    return await connection.fetchval(f"SELECT current_setting('{MARK}', true)")
+async def _mark(connection: Any) -> str | None:
+    mark: str | None = await connection.fetchval(f"SELECT current_setting('{MARK}', true)")
+    return mark
