@@ -17,7 +17,7 @@ from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.errors import login_errors
 
 MARK = "orchestrator.session"
-ROUNDS = 3
+ROUNDS = 10
 """Beside other clients a pooler may give a client the same server twice by chance."""
 
 STATEMENT_MODE = "transaction blocks not allowed"
