@@ -33,8 +33,8 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.settings import Examined, examine_settings
 from orchestrator.store import duplicates, outbox, targets, workers
-from orchestrator.store.database import Database
-from orchestrator.store.pooler import check_sessions
+from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.pooler import check_sessions, count_sessions
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
@@ -171,6 +171,7 @@ async def _postgres(found: Examined) -> AsyncIterator[Finding]:
         yield clock_finding((facts.now - middle).total_seconds())
         async for finding in _contents(database, found):
             yield finding
+        yield await _sessions(settings.database)
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "look at the server's log")
     finally:
@@ -225,6 +226,18 @@ async def _contents(database: Database, found: Examined) -> AsyncIterator[Findin
         yield finding
     for finding in await _pauses(database, agents.agents, settings.llm_model):
         yield finding
+
+
+async def _sessions(options: DatabaseOptions) -> Finding:
+    given = await count_sessions(options, wanted=options.sessions)
+    says = f"{given} of the {options.sessions} that a worker needs can be had at once"
+    if given == options.sessions:
+        return Finding(name="sessions", state="ok", says=says)
+    advice = (
+        "raise max_connections of PostgreSQL or default_pool_size of the pooler, or lower "
+        "ORCHESTRATOR_DATABASE_POOL_SIZE"
+    )
+    return Finding(name="sessions", state="warning", says=says, advice=advice)
 
 
 def _schema(revision: str) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations  # asyncpg's classes are generic in their stu
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,11 @@ class DatabaseOptions:
     connect_timeout_seconds: float = 5.0
     statement_timeout_seconds: float = 10.0
     application_name: str = "orchestrator"
+
+    @property
+    def sessions(self) -> int:
+        """That a worker holds: one more for its heartbeat, one that listens."""
+        return self.pool_size + 2
 
     @property
     def patience_seconds(self) -> float:
@@ -235,7 +240,8 @@ class Database:
             # keep it, and us, until the server has confirmed that the statement is void: one that
             # is cut off never does.
             if blame(error) not in KEPT:
-                connection.terminate()
+                with suppress(asyncpg.InterfaceError):  # it is closed, and no longer ours
+                    connection.terminate()
             raise
         finally:
             await pool.release(connection)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestrator.domain.errors import InvalidSettings
+from orchestrator.domain.errors import InvalidSettings, StoreUnavailable
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
 from orchestrator.store.notices import Notice, Notices, notify
-from orchestrator.store.pooler import check_sessions
+from orchestrator.store.pooler import check_sessions, count_sessions
 from tests.fakes.bus import until
 from tests.fixtures.pgbouncer import Pooled
 from tests.fixtures.pgbouncer import pooled as pooled  # a fixture
@@ -84,6 +84,30 @@ async def test_another_mode_is_refused_in_one_line(
         )
     assert "failed   PostgreSQL  DATABASE_URL leads to a pooler that does not" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "error", "word"),
+    [
+        ("session", StoreUnavailable, "is default_pool_size of the pooler too small"),
+        ("transaction", InvalidSettings, "set pool_mode=session"),
+    ],
+)
+async def test_a_pooler_with_a_single_server_is_told_in_time(
+    pooled: Pooled, database_url: str, mode: str, error: type[Exception], word: str
+) -> None:
+    async with pooled(database_url, mode=mode, more="default_pool_size = 1") as url:
+        with pytest.raises(error, match=word):
+            await check_sessions(DatabaseOptions(url=url, connect_timeout_seconds=1))
+
+
+async def test_too_few_sessions_are_told_before_a_worker_waits_for_one(
+    pooled: Pooled, database_url: str
+) -> None:
+    async with pooled(database_url, mode="session", more="default_pool_size = 6") as url:
+        options = DatabaseOptions(url=url, connect_timeout_seconds=1)
+        assert await count_sessions(options, wanted=6) == 6
+        assert await count_sessions(options, wanted=10) == 6
 
 
 async def test_transaction_mode_is_found_out_beside_other_clients(
