@@ -27,6 +27,7 @@ MATRIX: tuple[Fault, ...] = (
     postgres.CUT_OFF,
     postgres.FROZEN,
     postgres.AWAY,
+    postgres.READ_ONLY_FOR_A_WHILE,
     postgres.LATE,
     kafka.CRASHED,
     kafka.FROZEN,

@@ -16,6 +16,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=metadata,
+    version_table=context.config.attributes["version_table"],
     compare_server_default=True,
     include_name=is_declared,
 )

@@ -41,6 +41,7 @@ from orchestrator.planners.planner import Planner, PromptShown
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve
 from orchestrator.store.ingest import Ingested
 from orchestrator.store.notices import Notice, Notices
+from orchestrator.store.pooler import check_sessions
 from orchestrator.store.postgres import PostgresStore
 from orchestrator.store.revision import check_revision
 from orchestrator.telemetry.logs import get_logger
@@ -48,6 +49,9 @@ from orchestrator.telemetry.logs import get_logger
 T = TypeVar("T")
 
 WAIT_CAP_SECONDS = 10.0
+
+USELESS_SECONDS = 60.0
+"""New sessions that do not help for so long: a new process may."""
 
 log = get_logger(__name__)
 
@@ -133,6 +137,10 @@ class App:
             return str(error)
         return None if self.worker.lease.is_held() else "no heartbeat for too long"
 
+    def session_problem(self) -> str | None:
+        """Why this process is of no use although PostgreSQL answers it; None where it is of use."""
+        return session_problem(self._database)
+
     def intake_problem(self) -> str | None:
         """Why no messages are read right now; None when they are."""
         state = self.consumer.state
@@ -143,6 +151,17 @@ class App:
     @property
     def _grace(self) -> timedelta:
         return self._options.engine.grace
+
+
+def session_problem(database: Database) -> str | None:
+    """Why a new process may do better with PostgreSQL; None where nothing says so.
+
+    The heartbeat's sessions are looked at: it writes, and nothing else goes over them.
+    """
+    seconds = database.reserve.useless_seconds
+    if seconds < USELESS_SECONDS:
+        return None
+    return f"PostgreSQL has refused every new session of this worker for {seconds:.0f} s"
 
 
 async def _migrate(url: str) -> None:
@@ -162,6 +181,7 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
     """
     async with AsyncExitStack() as stack:
         database = with_reserve(options.database)
+        await patiently("PostgreSQL", lambda: check_sessions(options.database))
         await patiently("PostgreSQL", database.open)
         stack.push_async_callback(database.close)
         if options.migrates:
@@ -363,10 +383,10 @@ async def model_problem(options: ModelOptions) -> str | None:
 
 
 async def ask_model(options: ModelOptions) -> Turn:
-    """One turn of a small task, as a worker asks for it: tokens are spent.
+    """Two turns of a small task, as a worker asks for them: tokens are spent.
 
     Raises:
-        ModelFailed: it was not answered.
+        ModelFailed: one was not answered.
     """
     async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
         return await try_model(build_model(options, client=client), options=options)

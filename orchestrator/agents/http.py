@@ -4,6 +4,7 @@ No client follows redirects, keeps cookies, retries, or takes a proxy or credent
 environment.
 """
 
+import math
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -70,8 +71,8 @@ class AgentHttpClient:
         url: str,
         *,
         headers: Mapping[str, str],
-        within_seconds: float,
         content: bytes | None = None,
+        within_seconds: float = math.inf,
     ) -> AsyncIterator[httpx.Response]:
         """The answer, its body still to be read; the connection is given back at the end.
 

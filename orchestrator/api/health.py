@@ -1,7 +1,8 @@
 """Probes and metrics of every process: `/livez`, `/readyz`, `/metrics`, and a server for them.
 
 `/livez` asks only whether this process works; it never asks Kafka or PostgreSQL, or an outage of
-theirs would restart every worker.
+theirs would restart every worker. A PostgreSQL that answers and refuses is no outage: after a
+minute of that the process counts as broken.
 """
 
 import asyncio

@@ -24,6 +24,7 @@ from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable, StoreU
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store import outbox, workers
 from orchestrator.store.database import Database
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 from orchestrator.telemetry.outage import Outage
@@ -67,7 +68,9 @@ class Relay:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._kafka = Outage("Kafka", during="publishing")
-        self._postgres = Outage("PostgreSQL", during="publishing")
+        self._done: set[int] = set()
+        """Rows that Kafka acknowledged, and that are still there."""
+        self._postgres = Outage("PostgreSQL", during="publishing", max_delay_seconds=RETRY_SECONDS)
         self._turns_end: asyncio.Timeout | None = None
         self._leads_until = 0.0
         self._empty_looks = 0
@@ -106,6 +109,7 @@ class Relay:
         """
         if not await self._leads():
             return 0
+        await self._remove()
         rows = await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
         if not rows or not self._identity.is_alive():
             return 0
@@ -113,13 +117,19 @@ class Relay:
         gone = {row.id for row in rows} - {m.row for m in messages}
         shipped = await self._ship(messages)
         done = shipped.rows | gone
-        if done:
-            await outbox.delete(self._database, sorted(done))
+        self._done |= done
+        await self._remove()
         for topic, count in shipped.messages.items():
             metrics.PUBLISHED.labels(topic).inc(count)
         if shipped.errors:
             await self._failed(shipped)
         return len(done)
+
+    async def _remove(self) -> None:
+        """What is published; where that fails it is not published once more, but removed later."""
+        if self._done:
+            await outbox.delete(self._database, sorted(self._done))
+            self._done.clear()
 
     async def _turn_until_stopped(self) -> None:
         try:

@@ -26,6 +26,7 @@ from orchestrator.bus.watch import Watch
 from orchestrator.domain.errors import KafkaUnavailable, StoreUnavailable
 from orchestrator.store import positions
 from orchestrator.store.database import Database
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.store.ingest import Origin
 from orchestrator.store.positions import TopicPartition as Place
 from orchestrator.telemetry import metrics
@@ -73,7 +74,7 @@ class Session:
         self._mirror = Mirror(consumer)
         self._topics = KnownTopics(consumer, cluster_id=cluster_id)
         self._watch = Watch(consumer, self.assignment, options)
-        self.postgres = Outage("PostgreSQL", during="intake")
+        self.postgres = Outage("PostgreSQL", during="intake", max_delay_seconds=RETRY_SECONDS)
         self.brokers = Outage("Kafka", during="intake")
         self.fetches = Outage("Kafka", during="intake")
         self._paused = False

@@ -21,10 +21,17 @@ from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
 from orchestrator.cli.target_view import pause_text
 from orchestrator.domain.agent import Agent
-from orchestrator.domain.errors import InvalidSettings, OrchestratorError, SchemaMismatch
+from orchestrator.domain.errors import (
+    InvalidSettings,
+    NotAllowed,
+    OrchestratorError,
+    SchemaForeign,
+    SchemaMismatch,
+)
 from orchestrator.settings import Examined, Settings, examine_settings
 from orchestrator.store import targets, workers
 from orchestrator.store.database import Database
+from orchestrator.store.pooler import check_sessions
 from orchestrator.store.revision import check_revision, head
 from orchestrator.store.server import OLDEST_VERSION, ServerFacts, server_facts
 from orchestrator.telemetry.log_lines import printable
@@ -38,7 +45,7 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
 Ask = Annotated[
-    bool, typer.Option("--ask", help="Send the model one request with tools; this spends tokens.")
+    bool, typer.Option("--ask", help="Send the model two requests with tools; this spends tokens.")
 ]
 
 
@@ -141,6 +148,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
+        await check_sessions(options)
         await database.open()
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "DATABASE_URL says where it is")
@@ -166,7 +174,10 @@ def _unwell(name: str, error: OrchestratorError, advice: str) -> Finding:
 def _server(facts: ServerFacts) -> Finding:
     says = f"version {facts.version}"
     if facts.is_read_only:
-        advice = "DATABASE_URL must name the primary: a replica is behind and takes no writes"
+        advice = (
+            "DATABASE_URL must name the primary, and default_transaction_read_only must be off "
+            "for this role and database"
+        )
         return Finding(name="PostgreSQL", state="failed", says=f"{says}, read-only", advice=advice)
     if facts.major < OLDEST_VERSION:
         advice = f"upgrade it to {OLDEST_VERSION} or later"
@@ -176,11 +187,14 @@ def _server(facts: ServerFacts) -> Finding:
 
 async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
     try:
-        await check_revision(settings.database.url)
+        revision = await check_revision(settings.database.url)
+    except (SchemaForeign, NotAllowed) as error:
+        yield _unwell("schema", error, "nothing was changed there")
+        return
     except SchemaMismatch as error:
         yield _unwell("schema", error, "`orchestrator migrate`")
         return
-    yield Finding(name="schema", state="ok", says=f"fits this release (revision {head()})")
+    yield _schema(revision)
     living = await workers.count_living(database, lease=settings.engine.lease)
     if living:
         yield Finding(name="workers", state="ok", says=f"running: {living}")
@@ -193,6 +207,13 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         yield finding
     for finding in await _pauses(database, found.agents, settings.llm_model):
         yield finding
+
+
+def _schema(revision: str) -> Finding:
+    if revision == head():
+        return Finding(name="schema", state="ok", says=f"fits this release (revision {revision})")
+    says = f"revision {revision}, of a later release; this one needs {head()}, and works on it"
+    return Finding(name="schema", state="warning", says=says, advice="use the later release")
 
 
 async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:

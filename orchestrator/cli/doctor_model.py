@@ -21,7 +21,7 @@ async def model_finding(settings: Settings, *, may_ask: bool) -> Finding:
         return await _asked(settings)
     if options.provider != "openai":
         says = f"{options.model}: it can't be reached without spending tokens"
-        advice = "`orchestrator doctor --ask` sends one request"
+        advice = "`orchestrator doctor --ask` sends two requests"
         return Finding(name="model", state="skipped", says=says, advice=advice)
     return await _listed(settings)
 
@@ -36,7 +36,8 @@ async def _asked(settings: Settings) -> Finding:
         advice = "choose a model and an endpoint that support tool calls"
         return Finding(name="model", state="failed", says=_without_tool(turn), advice=advice)
     spent = f"{turn.usage.input_tokens} + {turn.usage.output_tokens} tokens"
-    says = f"{turn.model} answered with a tool call ({turn.duration_ms} ms, {spent})"
+    took = f"two requests, {turn.duration_ms} ms, {spent}"
+    says = f"{turn.model} answered with a tool call and accepted it in the next request ({took})"
     return Finding(name="model", state="ok", says=says)
 
 

@@ -7,7 +7,7 @@ import typer
 from orchestrator.cli.output import AsJson, print_json
 from orchestrator.cli.session import run, settings_for
 from orchestrator.store.migrations import upgrade
-from orchestrator.store.revision import current, head
+from orchestrator.store.revision import current, head, is_later
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -21,14 +21,20 @@ def migrate(*, check: Check = False, as_json: AsJson = False) -> None:
     """Bring the database to this release's schema; running it again changes nothing."""
     url = settings_for("database").database.url
     was = run(current(url))
-    was_current = was == head()
+    is_ahead = was is not None and is_later(was)
+    was_current = was == head() or is_ahead
     is_migrated = not (check or was_current)
     if is_migrated:
         upgrade(url)
     is_there = was_current or is_migrated
     if as_json:
-        revision = head() if is_there else was
+        revision = head() if is_migrated else was
         print_json({"current": is_there, "revision": revision, "migrated": is_migrated})
+    elif is_ahead:
+        typer.echo(
+            f"the schema is at revision {was}, of a later release; this one needs {head()}: "
+            "nothing to do"
+        )
     elif check:
         typer.echo(
             "the schema is current"

@@ -146,7 +146,8 @@ class _Probes:
         return {"worker": self._started, "postgresql": self._database, "kafka": self._intake}
 
     async def _heart(self) -> str | None:
-        return None  # that this is answered at all says that the event loop works
+        # That this is answered at all says that the event loop works.
+        return self.app.session_problem() if self.app else None
 
     async def _started(self) -> str | None:
         return None if self.app is not None else "waits for PostgreSQL or Kafka to start"

@@ -11,7 +11,8 @@ OrchestratorError
 │   ├── NotFound
 │   ├── NotAllowed
 │   ├── SchemaMismatch
-│   │   └── SchemaBehind       of a release before: it is waited for
+│   │   ├── SchemaBehind       of a release before: it is waited for
+│   │   └── SchemaForeign      of another program, or not whole: no migration helps
 │   └── UnreadableJournal
 ├── PeerError                  a model or an agent: the planner or the retry policy decides
 │   ├── ModelFailed
@@ -99,6 +100,12 @@ class SchemaBehind(SchemaMismatch):
 
     code = "schema_behind"
     retryable = True
+
+
+class SchemaForeign(SchemaMismatch):
+    """The database belongs to another program, or its schema is damaged: it is left as it is."""
+
+    code = "schema_foreign"
 
 
 class UnreadableJournal(OperatorError):

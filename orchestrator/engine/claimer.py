@@ -16,6 +16,7 @@ from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.pace import Pace
 from orchestrator.engine.store import TaskStore
 from orchestrator.engine.trials import UNDISTURBED_SECONDS, Trials
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.store.ingest import Claimed
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
@@ -199,6 +200,7 @@ class Claimer:
             except StoreUnavailable as error:
                 log.debug("claims wait for PostgreSQL", error=str(error))
                 self._trials.met_trouble()
+                wait = min(wait, RETRY_SECONDS)
             if self._clock.seconds() - began > SLOW_SECONDS:
                 self._trials.met_trouble()
             await self._pace.catch_up()

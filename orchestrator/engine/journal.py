@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.errors import OrchestratorError, StoreRejected, StoreUnavailable
 from orchestrator.domain.ids import Epoch, Seq, TaskKey
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.store.journal import Entry, Written
 from orchestrator.telemetry.logs import get_logger
 
 MAX_ROWS = 512
 MAX_BYTES = 1024 * 1024
 """Of steps in one statement; a single entry may be larger."""
-MAX_BACKOFF_SECONDS = 2.0
 
 Write = Callable[[Sequence[Entry]], Awaitable[dict[TaskKey, Written]]]
 
@@ -193,7 +193,7 @@ class Journal:
             except StoreUnavailable as error:
                 log.debug("journal waits for PostgreSQL", entries=len(entries), error=str(error))
                 await asyncio.sleep(backoff)
-                backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
+                backoff = min(backoff * 2, RETRY_SECONDS)
 
 
 def _size(entry: Entry) -> int:

@@ -10,6 +10,7 @@ from orchestrator.engine.clock import Clock
 from orchestrator.engine.lease import Lease
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.store import MemberStore
+from orchestrator.store.errors import RETRY_SECONDS
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger
 
@@ -65,16 +66,18 @@ class Membership:
 
     async def run(self) -> None:
         """Beats until cancelled."""
-        interval = self._options.heartbeat.total_seconds()
+        wait = interval = self._options.heartbeat.total_seconds()
         took = 0.0
         while True:
-            await asyncio.sleep(max(0.0, interval - took))
+            await asyncio.sleep(max(0.0, wait - took))
             started = self._clock.seconds()
+            wait = interval
             try:
                 await self.beat()
             except StoreUnavailable as error:
                 held = "held" if self._lease.is_held() else "lapsed"
                 log.debug("no heartbeat", error=str(error), lease=held)
+                wait = min(interval, RETRY_SECONDS)
             took = self._clock.seconds() - started
             metrics.HEARTBEAT_AGE.set(self._lease.age_seconds)
 

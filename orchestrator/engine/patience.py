@@ -9,7 +9,7 @@ from orchestrator.domain.errors import StoreUnavailable
 
 T = TypeVar("T")
 
-FIRST_SECONDS, MAX_SECONDS = 0.05, 2.0
+FIRST_SECONDS, MAX_SECONDS = 0.05, 1.0
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

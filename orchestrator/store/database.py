@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and the one place where its errors become ours.
+"""Connections to PostgreSQL: their settings, and which of them are used again.
 
 Every statement of the product is a transaction of its own (autocommit, one round trip): there is no
 session to leak, and a cancelled coroutine leaves no row locked.
@@ -7,9 +7,9 @@ session to leak, and a cancelled coroutine leaves no row locked.
 from __future__ import annotations  # asyncpg's classes are generic in their stubs alone
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,26 +17,26 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
-from orchestrator.domain.errors import (
-    InvalidSettings,
-    NotAllowed,
-    SchemaMismatch,
-    StoreRejected,
-    StoreUnavailable,
+from orchestrator.domain.errors import StoreUnavailable
+from orchestrator.store.errors import (
+    KEPT,
+    Blame,
+    SessionUseless,
+    blame,
+    login_errors,
+    store_errors,
 )
 from orchestrator.store.lineage import Lineage
 from orchestrator.telemetry.outage import Outage
 
 Row = asyncpg.Record
 
-DENIED = "42501"
-"""SQLSTATE of a role that may not do this."""
-
-REFUSED_CLASSES = ("22", "23", "54")
-"""SQLSTATE classes of a value that will never be taken: bad data, a constraint, a limit."""
-
-MISSING = ("42P01", "42703", "42883")
-"""SQLSTATEs of a table, a column or a function that is not there."""
+SETTLE = """
+SELECT count(set_config(name, value, false)),
+       current_setting('transaction_read_only')::bool AS is_read_only
+FROM unnest($1::text[], $2::text[]) AS settings (name, value)
+"""
+"""A statement and no start-up parameters: PgBouncer refuses a client that brings such."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class DatabaseOptions:
         return self.statement_timeout_seconds + 2
 
 
-def server_settings(options: DatabaseOptions) -> dict[str, str]:
+def session_settings(options: DatabaseOptions) -> dict[str, str]:
     milliseconds = int(options.statement_timeout_seconds * 1000)
     return {
         "application_name": options.application_name,
@@ -69,42 +69,11 @@ def server_settings(options: DatabaseOptions) -> dict[str, str]:
     }
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Translates whatever asyncpg raises.
-
-    After killed connections asyncpg raises errors of three unrelated families (not only
-    `InternalClientError`), so that all which is not PostgreSQL's own refusal means "unavailable".
-    """
-    try:
-        yield
-    except asyncpg.ClientConfigurationError as error:
-        raise InvalidSettings(f"DATABASE_URL can't be used: {error}") from error
-    except asyncpg.PostgresError as error:
-        state = error.sqlstate or ""
-        if state.startswith(REFUSED_CLASSES):
-            raise StoreRejected(f"PostgreSQL refuses the value ({state}): {error}") from error
-        if state in MISSING:
-            raise SchemaMismatch(
-                f"the database has not the schema of this release ({error}): "
-                "run `orchestrator migrate`"
-            ) from error
-        if state == DENIED:
-            raise NotAllowed(
-                f"PostgreSQL does not allow this: {error}; grant it, or use another role in "
-                "DATABASE_URL"
-            ) from error
-        if state.startswith("42"):
-            raise  # a wrong statement is a bug of ours: never retried
-        raise StoreUnavailable(f"PostgreSQL: {error} ({state})") from error
-    except (ssl.SSLError, OSError, TimeoutError, RuntimeError) as error:
-        # The last is uvloop's word for a connection that was reset just before a write.
-        reason = str(error) or type(error).__name__
-        raise StoreUnavailable(f"PostgreSQL can't be reached: {reason}") from error
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-        if isinstance(error, ValueError):  # asyncpg's own check of an argument; it has no name
-            raise StoreRejected(f"PostgreSQL can't be given the value: {error}") from error
-        raise StoreUnavailable(f"the connection to PostgreSQL broke: {error}") from error
+async def settle(connection: Any, options: DatabaseOptions) -> bool:
+    """Gives a new session its settings; whether it is read-only."""
+    settings = session_settings(options)
+    row = await connection.fetchrow(SETTLE, list(settings), list(settings.values()))
+    return bool(row["is_read_only"])
 
 
 async def _add_codecs(connection: asyncpg.Connection[Row]) -> None:
@@ -145,6 +114,7 @@ class Database:
         reserve: Database | None = None,
         outage: Outage | None = None,
         lineage: Lineage | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """`reserve` is opened and closed with it; `outage` is told by all who share it once.
 
@@ -155,11 +125,18 @@ class Database:
         self._pool: asyncpg.Pool[Row] | None = None
         self._outage = outage or _outage()
         self._lineage = lineage
+        self._seconds = seconds
+        self._useless_since: float | None = None
 
     @property
     def reserve(self) -> Database:
         """Where a statement queues behind no other; the same as the rest where there is none."""
         return self._reserve or self
+
+    @property
+    def useless_seconds(self) -> float:
+        """For how long each session was refused for its own sake, new ones too; 0 where none is."""
+        return 0.0 if self._useless_since is None else self._seconds() - self._useless_since
 
     async def open(self) -> None:
         """Connects.
@@ -175,34 +152,27 @@ class Database:
 
     async def _connect(self) -> asyncpg.Pool[Row]:
         options = self._options
-        try:
-            with store_errors():
-                return await asyncpg.create_pool(
-                    options.url,
-                    min_size=1,
-                    max_size=options.pool_size,
-                    timeout=options.connect_timeout_seconds,
-                    command_timeout=options.patience_seconds,
-                    server_settings=server_settings(options),
-                    init=self._prepare,
-                    reset=_keep,
-                )
-        except ValueError as error:
-            raise InvalidSettings(f"DATABASE_URL can't be used: {error}") from error
-        except StoreUnavailable as error:
-            cause = error.__cause__
-            if isinstance(cause, asyncpg.InvalidAuthorizationSpecificationError):
-                raise InvalidSettings(
-                    f"DATABASE_URL: the server refuses the login: {cause}; check user and password"
-                ) from cause
-            if isinstance(cause, asyncpg.InvalidCatalogNameError):
-                raise InvalidSettings(f"DATABASE_URL: {cause}; create it first") from cause
-            raise
+        with login_errors():
+            return await asyncpg.create_pool(
+                options.url,
+                # No floor: asyncpg would restore it beside us, and connect while nobody asks.
+                min_size=0,
+                init_size=1,
+                max_size=options.pool_size,
+                timeout=options.connect_timeout_seconds,
+                command_timeout=options.patience_seconds,
+                init=self._prepare,
+                reset=_keep,
+            )
 
     async def _prepare(self, connection: asyncpg.Connection[Row]) -> None:
+        is_read_only = await settle(connection, self._options)
         await _add_codecs(connection)
-        if self._lineage is not None:
-            await self._lineage.check(connection)
+        if self._lineage is None:
+            return
+        await self._lineage.check(connection)
+        if is_read_only:
+            raise SessionUseless("PostgreSQL takes no writes: new sessions are read-only")
 
     async def close(self) -> None:
         """Closes what is idle, and cuts what is not within two seconds."""
@@ -226,16 +196,31 @@ class Database:
         """
         try:
             with store_errors():
-                async with (
-                    asyncio.timeout(self._options.patience_seconds),
-                    self._borrowed() as borrowed,
-                ):
-                    rows = await borrowed.fetch(sql, *args)
+                async with asyncio.timeout(self._options.patience_seconds):
+                    rows = await self._ask(sql, args)
         except StoreUnavailable as error:
             self._outage.failed(error)
+            if isinstance(error, SessionUseless) and self._useless_since is None:
+                self._useless_since = self._seconds()
             raise
         self._outage.is_over()
+        self._useless_since = None
         return rows
+
+    async def _ask(self, sql: str, args: Sequence[Any]) -> Sequence[Row]:
+        """Once more on a new session where the one at hand is of no use: nothing was done on it."""
+        try:
+            return await self._ask_once(sql, args)
+        except asyncpg.PostgresError as error:
+            if self._pool is None or blame(error) is not Blame.SESSION:
+                raise
+            # What one session met, its elders will meet: none of them is used again.
+            await self._pool.expire_connections()
+        return await self._ask_once(sql, args)
+
+    async def _ask_once(self, sql: str, args: Sequence[Any]) -> Sequence[Row]:
+        async with self._borrowed() as borrowed:
+            return await borrowed.fetch(sql, *args)
 
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[PoolConnectionProxy[Row]]:
@@ -245,10 +230,12 @@ class Database:
         connection = await pool.acquire()
         try:
             yield connection
-        except (asyncio.CancelledError, TimeoutError):
-            # Nobody knows what is on its way on it. asyncpg would keep it, and us, until the server
-            # has confirmed that the statement is void: one that is cut off never does.
-            connection.terminate()
+        except BaseException as error:
+            # Of a cancelled statement nobody knows what is on its way on the session. asyncpg would
+            # keep it, and us, until the server has confirmed that the statement is void: one that
+            # is cut off never does.
+            if blame(error) not in KEPT:
+                connection.terminate()
             raise
         finally:
             await pool.release(connection)
@@ -265,9 +252,9 @@ class Database:
                 self._options.url,
                 timeout=self._options.connect_timeout_seconds,
                 command_timeout=self._options.patience_seconds,
-                server_settings=server_settings(self._options),
             )
             try:
+                await settle(connection, self._options)
                 yield connection
             finally:
                 connection.terminate()

@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncpg
 
-from orchestrator.domain.errors import OperatorError, StoreUnavailable
+from orchestrator.domain.errors import OperatorError
+from orchestrator.store.errors import SessionUseless
 from orchestrator.telemetry.logs import get_logger
 
 LINEAGE = """
@@ -46,7 +47,7 @@ class Lineage:
         """Looks where a new connection leads.
 
         Raises:
-            StoreUnavailable: to a replica, which may be about to take over.
+            SessionUseless: to a replica, which may be about to take over.
             LineageChanged: to another server, or another timeline, than the first connection.
         """
         if not self._is_told:
@@ -59,7 +60,7 @@ class Lineage:
             log.warning("PostgreSQL does not tell its timeline", error=str(error), meaning=why)
             return
         if found is None:
-            raise StoreUnavailable("PostgreSQL is a replica, or recovers: it takes no writes yet")
+            raise SessionUseless("PostgreSQL is a replica, or recovers: it takes no writes yet")
         self._known = self._known or found
         if found != self._known:
             raise LineageChanged(

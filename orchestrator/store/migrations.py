@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TypeVar
 
 import asyncpg
@@ -13,9 +12,9 @@ from alembic.config import Config
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from orchestrator.domain.errors import StoreUnavailable
-from orchestrator.store.database import store_errors
-from orchestrator.store.revision import current, head, is_known, scripts
+from orchestrator.domain.errors import SchemaForeign, StoreUnavailable
+from orchestrator.store.errors import store_errors
+from orchestrator.store.revision import VERSION_TABLE, current, head, is_later, look, scripts
 from orchestrator.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -23,13 +22,20 @@ log = get_logger(__name__)
 LOCK_KEY = 7_340_031
 """Of the advisory lock under which a schema changes: two processes that start take turns."""
 
+TAKEN = (
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,
+    asyncpg.DuplicateFunctionError,
+)
+
 T = TypeVar("T")
 
 
-def _config(connection: sqlalchemy.Connection | None = None) -> Config:
+def _config(connection: sqlalchemy.Connection, *, version_table: str = VERSION_TABLE) -> Config:
     config = Config()
     config.set_main_option("script_location", str(scripts()))
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = version_table
     return config
 
 
@@ -42,6 +48,8 @@ def _drivers_errors() -> Iterator[None]:
         if error.connection_invalidated:
             raise StoreUnavailable(f"the connection to PostgreSQL broke: {error.orig}") from error
         cause = error.orig.__cause__ if error.orig is not None else None
+        if isinstance(cause, TAKEN):
+            raise SchemaForeign(f"the database has what a migration would make: {cause}") from error
         if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
             raise cause from error
         raise
@@ -61,9 +69,14 @@ async def _on_connection(url: str, work: Callable[[sqlalchemy.Connection], T]) -
         await engine.dispose()
 
 
-def _upgrade(connection: sqlalchemy.Connection, *, to: str) -> None:
-    connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
-    command.upgrade(_config(connection), to)
+async def _upgrade(url: str, *, to: str) -> None:
+    version_table = (await look(url)).version_table
+
+    def work(connection: sqlalchemy.Connection) -> None:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
+        command.upgrade(_config(connection, version_table=version_table), to)
+
+    await _on_connection(url, work)
 
 
 def upgrade(url: str, *, to: str = "head") -> None:
@@ -71,18 +84,20 @@ def upgrade(url: str, *, to: str = "head") -> None:
 
     Raises:
         StoreUnavailable: nobody answers there.
+        SchemaForeign: the database belongs to another program.
+        NotAllowed: the role may not change tables.
     """
-    asyncio.run(_on_connection(url, partial(_upgrade, to=to)))
+    asyncio.run(_upgrade(url, to=to))
 
 
 async def bring_up_to_date(url: str) -> None:
     """As `upgrade`, from a worker; a schema of a later release is left as it is.
 
     Raises:
-        NotAllowed: the role may not change tables.
+        SchemaForeign, NotAllowed: as `upgrade`.
     """
     found = await current(url)
-    if found is None or (found != head() and is_known(found)):
+    if found is None or (found != head() and not is_later(found)):
         await asyncio.to_thread(upgrade, url)
         log.info("the schema is migrated", revision=head(), was=found)
 

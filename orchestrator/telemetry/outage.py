@@ -21,10 +21,18 @@ QUIET_SECONDS = 5.0
 class Outage:
     """Of one thing, "PostgreSQL" or "Kafka", as one part sees it."""
 
-    def __init__(self, what: str, *, during: str, quiet_seconds: float = QUIET_SECONDS) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        during: str,
+        quiet_seconds: float = QUIET_SECONDS,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
+    ) -> None:
         self._what = what
         self._during = during
         self._quiet_seconds = quiet_seconds
+        self._max_delay_seconds = max_delay_seconds
         self._since: float | None = None
         self._is_told = False
         self._told_at = -math.inf
@@ -41,7 +49,7 @@ class Outage:
         if not self._is_told and now - self._told_at >= self._quiet_seconds:
             self._is_told, self._told_at = True, now
             log.warning("unavailable", what=self._what, during=self._during, reason=self.reason)
-        ceiling = min(MAX_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(self._attempts, 10))
+        ceiling = min(self._max_delay_seconds, FIRST_DELAY_SECONDS * 2.0 ** min(self._attempts, 10))
         self._attempts += 1
         return ceiling * random.uniform(0.5, 1.0)
 

@@ -1,18 +1,17 @@
 """`orchestrator doctor` beside a service that is well, and where something is missing."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from orchestrator.store.migrations import upgrade
 from orchestrator.store.revision import head
 from tests.acceptance.conftest import Office
 from tests.fakes.agent import Behaviour
 from tests.fakes.forked_command import Done
 from tests.fixtures.servers import PostgresServer
 from tests.integration.cli.command import called
+from tests.integration.store.earlier import executed, made_by_earlier_release
 
 OLDER = "0009"
 """The revision of an earlier release."""
@@ -105,7 +104,7 @@ async def test_servers_that_are_away_fail_with_their_address(office: Office) -> 
 async def test_a_schema_of_an_earlier_release_fails_and_is_to_be_migrated(
     office: Office, empty_database_url: str
 ) -> None:
-    await asyncio.to_thread(upgrade, empty_database_url, to=OLDER)
+    await made_by_earlier_release(empty_database_url, revision=OLDER)
     done = await beside(office, empty_database_url)
     assert done.returncode == 1
     assert troubles(done) == [
@@ -123,6 +122,25 @@ async def test_a_database_without_a_schema_fails_and_is_to_be_migrated(
         f"failed schema the database has no schema yet, this release needs revision {head()}: "
         "run `orchestrator migrate` → `orchestrator migrate`"
     ]
+
+
+async def test_a_database_of_another_program_fails_and_is_named(
+    office: Office, empty_database_url: str
+) -> None:
+    await executed(
+        empty_database_url,
+        "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('x')",
+    )
+    (found,) = troubles(done := await beside(office, empty_database_url))
+    assert done.returncode == 1
+    assert found.startswith("failed schema this database belongs to another program: its table ")
+
+
+async def test_a_schema_of_a_later_release_is_a_warning(office: Office, database_url: str) -> None:
+    await executed(database_url, "UPDATE orchestrator_schema_version SET version_num = '9999'")
+    assert troubles(await beside(office, database_url))[0].startswith(
+        f"warning schema revision 9999, of a later release; this one needs {head()}"
+    )
 
 
 async def test_where_no_worker_runs_and_no_agent_is_declared_it_warns_and_says_how_to_begin(

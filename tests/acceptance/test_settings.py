@@ -100,7 +100,8 @@ async def test_a_setting_that_shows_wrong_only_at_work_is_told_the_same_way(
 
 
 async def test_a_database_without_the_schema_is_told_with_what_to_do(service: Service) -> None:
-    await service.observer.rows("DROP TABLE alembic_version")
+    await service.observer.rows("DROP SCHEMA public CASCADE")
+    await service.observer.rows("CREATE SCHEMA public")
 
     run = await asyncio.to_thread(worker, service.environ())
 

@@ -18,6 +18,7 @@ from tests.crash.conftest import FIELDS, WORDS, Office, furnished
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
 from tests.fixtures.service import new_service
+from tests.integration.store.earlier import made_by_earlier_release
 from tests.integration.store.test_last_release import LastRelease
 
 RELEASE_0_1_0 = "0002"
@@ -28,7 +29,7 @@ async def old_schema(postgres: PostgresServer) -> AsyncIterator[str]:
     """The name of a database as release 0.1.0 left it."""
     name = f"old_{uuid.uuid4().hex}"
     url = await postgres.create_database(name)
-    await asyncio.to_thread(migrations.upgrade, url, to=RELEASE_0_1_0)
+    await made_by_earlier_release(url, revision=RELEASE_0_1_0)
     yield name
     await postgres.drop_database(name)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import openai
+from langchain_core.exceptions import ModelInvalidRequestError
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatResult
@@ -132,14 +133,14 @@ class GivenBack:
         try:
             return await bound([way.apply(message) for message in messages], **more)
         except Exception as error:
-            if not is_refused_request(error):
+            if not _is_refused(error):
                 raise
             refused, said = error, str(error)
         for other in _other_ways(way, messages, said=said):
             try:
                 answer = await bound([other.apply(message) for message in messages], **more)
             except Exception as error:
-                if not is_refused_request(error):
+                if not _is_refused(error):
                     raise
                 continue
             self._learn(other, said=said)
@@ -156,6 +157,11 @@ class GivenBack:
             empty_reasoning=way.is_filled,
             refusal=said[:200],
         )
+
+
+def _is_refused(error: Exception) -> bool:
+    # Some clients raise the class alone, without the answer of HTTP.
+    return is_refused_request(error) or isinstance(error, ModelInvalidRequestError)
 
 
 def _other_ways(way: _Way, messages: list[BaseMessage], *, said: str) -> Iterator[_Way]:

@@ -105,8 +105,8 @@ def names_of(answer: AIMessage) -> set[str]:
 
 def size_of(answer: AIMessage) -> int:
     """Bytes that are given back beyond text and calls, roughly."""
-    size = len(dumped(answer.additional_kwargs)) if answer.additional_kwargs else 0
-    return size + (0 if isinstance(answer.content, str) else len(dumped(answer.content)))
+    blocks: Any = [] if isinstance(answer.content, str) else answer.content
+    return sum(len(dumped(part)) for part in (answer.additional_kwargs, blocks) if part)
 
 
 def _beyond(message: ModelMessage, answer: AIMessage) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _TOO_LONG = re.compile(
     r"|maximum context length|exceed_context_size|exceeds the available context size",
     re.IGNORECASE,
 )
+_BAD_KEY = re.compile(r"(invalid|incorrect|missing|wrong|no) api.?key", re.IGNORECASE)
 _OF_A_MODEL = re.compile(r"model|deployment|engine", re.IGNORECASE)
 _OF_A_REQUEST = re.compile(
     r"model|tool|message|prompt|context|param|field|token|argument|schema|support", re.IGNORECASE
@@ -141,6 +142,8 @@ def _words(value: JsonValue) -> _Words | None:
     if not text and inner is value:
         return None
     status = next((found for code in codes if (found := _status_of(code)) is not None), None)
+    if status is None and _BAD_KEY.search(text):
+        status = 401
     said = " ".join(str(code) for code in codes if isinstance(code, str | int))
     if not text and status is None:
         return None

@@ -53,7 +53,7 @@ def history(
     """
     lines = list(_lines(steps, options))
     for line in lines:
-        kept = line.decided and line.decided.kept
+        kept = line.decided.kept if line.decided is not None else None
         line.has_kept = kept is not None and kept.by == sender
     _fit(lines, budget=options.history_characters)
     return [_message(line) for line in lines]

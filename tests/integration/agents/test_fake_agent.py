@@ -48,9 +48,7 @@ async def read(client: AgentHttpClient, url: str, *, script: object = None) -> A
         retry=retry_if_exception_type(httpx.TransportError),
     ):
         with attempt:
-            async with client.exchange(
-                method, url, headers={}, content=content, within_seconds=10
-            ) as response:
+            async with client.exchange(method, url, headers={}, content=content) as response:
                 answer = json.loads(await response.aread())
     return answer
 

@@ -190,3 +190,26 @@ async def test_what_is_there_at_the_stop_is_published_and_the_lead_given_back(
         relay.stop()
     assert await is_empty(database)
     assert await count(database, "leases WHERE owner IS NOT NULL") == 0
+
+
+async def test_what_kafka_took_is_not_sent_again_while_it_can_not_be_removed(
+    database: Database, options: BusOptions
+) -> None:
+    async def was_tried_thrice() -> bool:
+        ((tries,),) = await database.fetch("SELECT last_value FROM tries")
+        return bool(tries >= 3)
+
+    await database.fetch("CREATE SEQUENCE tries")
+    await database.fetch(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$BEGIN PERFORM nextval('tries'); RAISE read_only_sql_transaction; END$$"
+    )
+    await database.fetch("CREATE TRIGGER held BEFORE DELETE ON outbox EXECUTE FUNCTION refuse()")
+    await add_steps(database, "a", 1, 10)
+    async with running_relay(database, options, await new_life(database)):
+        await until(was_tried_thrice)
+        await database.fetch("DROP TRIGGER held ON outbox")
+        await until(lambda: is_empty(database))
+
+    assert [*ids_in_order(await published(options), "a")] == [f"a/{n}" for n in range(1, 11)]
+    assert len(await published(options)) == 10

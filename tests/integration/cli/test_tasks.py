@@ -186,7 +186,8 @@ async def test_migrating_twice_changes_nothing(environ: dict[str, str]) -> None:
 async def test_a_look_at_the_schema_says_what_is_there_and_migrates_nothing(
     journal: Journal, environ: dict[str, str]
 ) -> None:
-    await journal.database.fetch("DROP TABLE alembic_version")
+    await journal.database.fetch("DROP SCHEMA public CASCADE")
+    await journal.database.fetch("CREATE SCHEMA public")
     done = await called(environ, "migrate", "--check", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"current": False, "revision": None, "migrated": False}

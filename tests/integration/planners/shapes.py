@@ -66,7 +66,9 @@ ANTHROPIC = {
 
 GEMINI_PARTS = [
     {"text": THOUGHT, "thought": True},
+    {"text": "I register it.", "thoughtSignature": SIGNATURE},
     {"functionCall": {"name": "agent_crm", "args": ARGS}, "thoughtSignature": SIGNATURE},
+    {"functionCall": {"name": "list_agents", "args": {}}},
 ]
 GEMINI = {
     "candidates": [

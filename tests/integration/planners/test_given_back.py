@@ -1,7 +1,7 @@
 """What an answer holds beyond text and calls, on the wire: the next request holds it again."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -233,6 +233,36 @@ async def test_a_refusal_that_has_nothing_to_do_with_it_is_told_as_it_is() -> No
             await planner.plan(snapshot)
     assert not failed.value.retryable
     assert [own(body).get("reasoning_content") for body in stub.bodies[1:]] == [THOUGHT, None]
+
+
+def without_signatures(answer: Json) -> Callable[[Json], bytes]:
+    """An endpoint that takes no signature, not even its own."""
+
+    def answers(body: Json) -> bytes:
+        earlier = [m for m in body.get("messages") or body["contents"] if m["role"] != "user"]
+        if "ignature" in json.dumps(earlier):
+            error = {"code": 400, "message": "it is not valid", "status": "INVALID_ARGUMENT"}
+            return closing(400, {"error": error})
+        return closing(200, answer)
+
+    return answers
+
+
+@pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession")
+@pytest.mark.parametrize(
+    ("model", "answer"),
+    [
+        ("anthropic:claude-sonnet-4-5", shapes.ANTHROPIC),
+        ("google_genai:gemini-3-pro-preview", shapes.GEMINI),
+    ],
+)
+async def test_a_signature_that_is_refused_without_a_name_does_not_end_the_task(
+    model: str, answer: Json
+) -> None:
+    async with serving(without_signatures(answer)) as stub, planning(stub, model=model) as planner:
+        await planner.plan(await turn(planner, new_task()))
+    assert len(stub.bodies) == 3
+    assert "I register it." in json.dumps(stub.bodies[-1])
 
 
 async def test_chat_openrouter_asks_once_and_waits_for_seconds() -> None:

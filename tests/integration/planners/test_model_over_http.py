@@ -3,9 +3,6 @@
 import gzip
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -13,47 +10,20 @@ import pytest
 from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import MAX_MODEL_ANSWER_BYTES, model_http_client
-from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.decision import Delegate, Usage
-from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.model import build_model
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
 from orchestrator.planners.planner import Unanswered
 from tests.fakes.responses_api import as_response
 from tests.fakes.unconnected import full_backlog
+from tests.integration.planners.asking import KEY, failure_at, planning_at, with_budget
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, answered, decided, new_task
 
-KEY = "sk-very-secret-0123456789"
 ASK_CRM = completion(("agent_crm", '{"name": "ACME"}'))
-
-
-@asynccontextmanager
-async def planning_at(url: str, *, timeout_seconds: float = 10.0) -> AsyncIterator[AgenticPlanner]:
-    options = ModelOptions(
-        model="openai:gpt-4.1-mini", base_url=url, api_key=KEY, timeout_seconds=timeout_seconds
-    )
-    async with model_http_client(timeout_seconds=timeout_seconds) as client:
-        yield AgenticPlanner(
-            build_model(options, client=client),
-            catalogue=FixedCatalogue(*AGENTS),
-            model_options=options,
-        )
-
-
-async def failure_at(
-    url: str, *, timeout_seconds: float = 10.0, task: Snapshot | None = None
-) -> ModelFailed:
-    async with planning_at(url, timeout_seconds=timeout_seconds) as planner:
-        with pytest.raises(ModelFailed) as caught:
-            await planner.plan(task or new_task())
-    assert KEY not in str(caught.value)
-    assert "gpt-4.1-mini" in str(caught.value)
-    return caught.value
 
 
 async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
@@ -63,12 +33,6 @@ async def test_an_answer_becomes_a_turn_with_its_tokens() -> None:
     assert turn.decision.calls[0].input == {"name": "ACME"}
     assert turn.usage == Usage(input_tokens=11, output_tokens=3)
     assert turn.model == "stub-1"
-
-
-def with_budget(tokens: int) -> Snapshot:
-    snapshot = new_task()
-    task = replace(snapshot.task, budget=Budget(tokens=tokens))
-    return replace(snapshot, task=task, allowance=Allowance(tokens=tokens))
 
 
 async def sent_by(
@@ -313,113 +277,3 @@ async def test_a_compressed_answer_is_read() -> None:
     async with serving(answer) as stub, planning_at(stub.url) as planner:
         turn = await planner.plan(new_task())
     assert isinstance(turn.decision, Delegate)
-
-
-PAGE = "<html><body>Sign in</body></html>"
-STREAM = 'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\ndata: [DONE]\n\n'
-
-OVERLOADED = {"error": {"message": "upstream is overloaded", "code": 502}}
-LIMITED = {"error": {"message": "slow down", "code": 429}}
-TRY_AGAIN: dict[str, tuple[int, object, Fault, str]] = {
-    "half of a JSON document": (200, '{"id": "x", "choices": [', Fault.FAILED, '"choices": ['),
-    "no choices": (200, {"id": "x"}, Fault.FAILED, '{"id": "x"}'),
-    "empty choices": (200, {"id": "x", "choices": []}, Fault.FAILED, '"choices": []'),
-    "null choices": (200, {"id": "x", "choices": None}, Fault.FAILED, '"choices": null'),
-    "a choice without message": (200, {"choices": [{}]}, Fault.FAILED, '{"choices": [{}]}'),
-    "a list": (200, [1], Fault.FAILED, "[1]"),
-    "a number": (200, "7", Fault.UNAVAILABLE, "7"),
-    "nothing": (200, "", Fault.UNAVAILABLE, "an empty body"),
-    "a page": (200, PAGE, Fault.UNAVAILABLE, "Sign in"),
-    "a stream": (200, STREAM, Fault.UNAVAILABLE, "data: "),
-    "a text": (200, "upstream connect error", Fault.UNAVAILABLE, "upstream connect error"),
-    "an error without a code": (200, {"error": {"message": "no"}}, Fault.UNAVAILABLE, "no"),
-    "an error with a code": (200, OVERLOADED, Fault.UNAVAILABLE, "upstream is overloaded"),
-    "a limit": (200, LIMITED, Fault.LIMITED, "slow down"),
-    "a limit in a list": (200, [LIMITED], Fault.LIMITED, "slow down"),
-    "a limit in a stream": (200, f"data: {json.dumps(LIMITED)}", Fault.LIMITED, "slow down"),
-    "a page for 403": (403, PAGE, Fault.UNAVAILABLE, "Sign in"),
-    "a page for 400": (400, PAGE, Fault.UNAVAILABLE, "Sign in"),
-    "a path that is not there": (404, "404 page not found", Fault.UNAVAILABLE, "base URL"),
-    "a wrong method": (405, {"detail": "Method Not Allowed"}, Fault.UNAVAILABLE, "Not Allowed"),
-    "a redirect": (302, "", Fault.UNAVAILABLE, "status 302"),
-    "no credit": (402, {"error": {"message": "Insufficient Balance"}}, Fault.LIMITED, "no credit"),
-    "no quota": (429, {"error": {"code": "insufficient_quota"}}, Fault.LIMITED, "no credit"),
-}
-
-
-@pytest.mark.parametrize("what", TRY_AGAIN)
-async def test_what_nobody_understands_is_tried_again_and_told(what: str) -> None:
-    status, body, fault, said = TRY_AGAIN[what]
-    async with serving(http_answer(status, body)) as stub:
-        error = await failure_at(stub.url)
-    assert (error.retryable, error.fault) == (True, fault)
-    assert said in str(error)
-    assert f"status {status}" in str(error)
-    assert len(stub.bodies) == 1
-
-
-INVALID_KEY = {"error": {"message": "bad key", "code": "invalid_api_key"}}
-NO_MODEL = {"error": {"message": "model 'x' does not exist", "code": 404}}
-TOO_LONG = {"error": {"message": "maximum context length is 10 tokens", "code": 400}}
-FOR_GOOD: dict[str, tuple[int, object, str]] = {
-    "a refused key": (200, INVALID_KEY, "refused the API key"),
-    "no such model": (200, NO_MODEL, "there is no such model"),
-    "too long": (200, TOO_LONG, "longer than the model's context"),
-    "too long with a status of failure": (500, TOO_LONG, "longer than the model's context"),
-    "a wrong request": (400, {"message": "tools: wrong", "code": 400}, "refused the request"),
-    "a wrong field": (422, {"detail": [{"loc": ["tools"]}]}, "refused the request"),
-    "no model by words": (404, {"error": "model 'x' not found"}, "there is no such model"),
-}
-
-
-@pytest.mark.parametrize("what", FOR_GOOD)
-async def test_what_the_endpoint_refuses_in_words_is_permanent(what: str) -> None:
-    status, body, said = FOR_GOOD[what]
-    async with serving(http_answer(status, body)) as stub:
-        error = await failure_at(stub.url)
-    assert (error.retryable, error.fault) == (False, None)
-    assert said in str(error)
-
-
-async def test_of_a_body_that_nobody_understands_200_characters_are_told() -> None:
-    async with serving(http_answer(200, "x" * 500)) as stub:
-        text = str(await failure_at(stub.url))
-    assert "x" * 200 + "…" in text
-    assert "x" * 201 not in text
-
-
-async def test_a_limit_with_a_good_status_says_when_to_come_back() -> None:
-    answer = http_answer(200, LIMITED, headers={"retry-after": "7"})
-    async with serving(answer) as stub:
-        assert (await failure_at(stub.url)).retry_after_seconds == 7.0
-
-
-@pytest.mark.parametrize("what", ["half of a JSON document", "a page", "an error with a code"])
-async def test_only_half_an_answer_is_charged_to_a_task_with_a_budget(what: str) -> None:
-    status, body, _, _ = TRY_AGAIN[what]
-    async with serving(http_answer(status, body)) as stub:
-        error = await failure_at(stub.url, task=with_budget(100_000))
-    assert isinstance(error, Unanswered) is (what == "half of a JSON document")
-
-
-def failed_answer(**choice: object) -> bytes:
-    answer = completion(("agent_crm", '{"na'))
-    answer["choices"][0] |= {"finish_reason": "error", **choice}
-    return http_answer(200, answer)
-
-
-@pytest.mark.parametrize(
-    ("answer", "fault", "said"),
-    [
-        (failed_answer(), Fault.FAILED, "finish_reason 'error'"),
-        (failed_answer(error={"code": 429, "message": "slow down"}), Fault.LIMITED, "slow down"),
-        (failed_answer(finish_reason="network_error"), Fault.FAILED, "'network_error'"),
-    ],
-)
-async def test_an_answer_that_broke_on_its_way_is_tried_again(
-    answer: bytes, fault: Fault, said: str
-) -> None:
-    async with serving(answer) as stub:
-        error = await failure_at(stub.url)
-    assert (error.retryable, error.fault) == (True, fault)
-    assert said in str(error)

@@ -30,8 +30,14 @@ def test_the_newest_file_is_the_head_that_alembic_sees() -> None:
     config.set_main_option("script_location", str(revision.scripts()))
     alembics = ScriptDirectory.from_config(config)
     assert revision.head() == alembics.get_current_head()
-    assert all(revision.is_known(script.revision) for script in alembics.walk_revisions())
-    assert not revision.is_known("9999")
+    assert not any(revision.is_later(script.revision) for script in alembics.walk_revisions())
+
+
+@pytest.mark.parametrize(
+    ("found", "is_later"), [("9999", True), ("0001", False), ("x999", False), ("99999", False)]
+)
+def test_a_later_release_is_told_by_its_number(found: str, is_later: bool) -> None:
+    assert revision.is_later(found) is is_later
 
 
 def test_a_worker_starts_without_alembic_and_sqlalchemy() -> None:

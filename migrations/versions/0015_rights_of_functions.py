@@ -2,14 +2,14 @@
 
 PostgreSQL lets every role execute a new function; a role that may only read could drop partitions.
 
-Revision: 0014
-Follows: 0013
+Revision: 0015
+Follows: 0014
 """
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 
