@@ -101,6 +101,8 @@ class Situation:
     events: Json
     tools: tuple[Tool, ...]
     results: dict[str, Result]
+    provided_by: Json = field(default_factory=dict)
+    """Fields that the task wants from somebody in particular."""
 
     def value(self, name: str) -> Any:
         """What is known under a parameter's name; None where nothing is."""
@@ -156,6 +158,9 @@ def _plan_fields(situation: Situation) -> list[ToolCall]:
     calls: dict[str, Json] = {}
     obstacles: list[ToolCall] = []
     for name in situation.missing:
+        if (who := situation.provided_by.get(name)) in ("event", "person"):
+            obstacles.append(("wait_for_event", {"reason": f"{name} is needed from: {who}"}))
+            continue
         tool = _provider(situation, name, seen=frozenset())
         if tool is None:
             obstacles.append(_no_provider(situation, name))
@@ -258,6 +263,7 @@ def read_situation(messages: list[Json], tools: list[Tool]) -> Situation:
         events=state.get("event_data") or {},
         tools=tuple(tools),
         results=_results(messages),
+        provided_by=state.get("provided_by") or {},
     )
 
 

@@ -14,6 +14,7 @@ from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonObject, JsonV
 
 MAX_DEPTH = 64
 SHOWN_CHARACTERS = 80
+ENCODER = json.JSONEncoder(ensure_ascii=True, default=str)
 
 UTF8_BOM = b"\xef\xbb\xbf"
 LONG_NUMBER = re.compile(rb"\d{19}")
@@ -47,9 +48,13 @@ def clean_text(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as it may stand in an error's text: short, on one line."""
+    """A value as it may stand in an error's text: short, on one line; read only so far."""
     try:
-        text = json.dumps(value, ensure_ascii=True, default=str)
+        text = ""
+        for piece in ENCODER.iterencode(value):
+            text += piece
+            if len(text) > SHOWN_CHARACTERS:
+                break
     except (ValueError, RecursionError):
         text = f"<{type(value).__name__}>"
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +57,15 @@ async def _connect(options: BusOptions) -> AIOKafkaAdminClient:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def missing_topics(options: BusOptions) -> tuple[str, ...]:
-    """Which of our topics the cluster does not have."""
+async def missing_topics(
+    options: BusOptions, names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Which of these topics, or of all ours, the cluster does not have."""
     async with admin(options) as client:
         with kafka_errors("list the topics"):
             present = set(await client.list_topics())
-    return tuple(name for name in options.topics.all if name not in present)
+    wanted = options.topics.all if names is None else names
+    return tuple(name for name in wanted if name not in present)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +92,13 @@ async def look_at_cluster(options: BusOptions) -> ClusterView:
     )
 
 
-async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
-    """Creates what is missing; answers what it created.
+async def ensure_topics(options: BusOptions, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Creates what is missing of these topics, or of all ours; answers what it created.
 
     Raises:
         InvalidSettings: a topic is missing and may not be created.
     """
-    missing = await missing_topics(options)
+    missing = await missing_topics(options, names)
     if not missing:
         return ()
     if not options.create_topics:
@@ -139,6 +142,12 @@ async def _create(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
 def _check_created(response: Any) -> None:
     for name, code, *rest in response.topic_errors:
         error = kafka.for_code(code)
+        if error is kafka.InvalidTopicError:
+            why = rest[0] if rest and rest[0] else "its name is not valid"
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: Kafka refuses to create topic {name!r}: {why}; choose "
+                "another name"
+            )
         if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
             raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
 

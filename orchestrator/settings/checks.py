@@ -125,6 +125,7 @@ def contradictions(
     folder = variables.orchestrator_agents_dir
     if "model" in needs and folder is not None and not Path(folder).is_dir():
         yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"
+    yield from _ceiling_problems(variables)
     if "model" in needs and variables.orchestrator_max_cost is not None:
         yield from _price_problems(variables)
 
@@ -141,6 +142,19 @@ def _provider_key_problems(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _can_be_sent(value: str) -> bool:
     return all("!" <= character <= "~" for character in value)
+
+
+def _ceiling_problems(variables: Variables) -> Iterator[str]:
+    for what in ("steps", "attempts", "tokens", "cost", "age_seconds"):
+        ceiling = getattr(variables, f"orchestrator_ceiling_{what}")
+        limit = getattr(variables, f"orchestrator_max_{what}")
+        name, of_limit = f"ORCHESTRATOR_CEILING_{what.upper()}", f"ORCHESTRATOR_MAX_{what.upper()}"
+        if ceiling is not None and limit is None:
+            yield f"{name}: is set, but {of_limit} is not; set that too, for tasks without a budget"
+        elif ceiling is not None and ceiling < limit:
+            yield (
+                f"{name}: is {ceiling:g}, below {of_limit} ({limit:g}); expected at least as much"
+            )
 
 
 def _price_problems(variables: Variables) -> Iterator[str]:

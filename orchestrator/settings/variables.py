@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from orchestrator.agents.variables import ALLOWED
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
@@ -127,6 +128,13 @@ Weights = Annotated[
     Field(
         pattern=r"^\s*[^\s=,]+=\d+(\.\d+)?(\s*,\s*[^\s=,]+=\d+(\.\d+)?)*\s*$",
         description="tenant=weight, several with commas between, such as acme=3,trial=0.5",
+    ),
+]
+VariableNames = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*[A-Za-z_][A-Za-z0-9_]*\*?(\s*,\s*[A-Za-z_][A-Za-z0-9_]*\*?)*\s*$",
+        description="names of variables with commas between, such as CRM_URL,AGENT_*",
     ),
 ]
 ModelName = Annotated[
@@ -250,6 +258,11 @@ class Variables(BaseModel):
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
     orchestrator_max_cost: Money | None = None
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
+    orchestrator_ceiling_steps: Count | None = None
+    orchestrator_ceiling_attempts: Count | None = None
+    orchestrator_ceiling_tokens: Count | None = None
+    orchestrator_ceiling_cost: Money | None = None
+    orchestrator_ceiling_age_seconds: Seconds | None = None
     orchestrator_keep_finished_seconds: Annotated[
         float | None,
         Field(
@@ -259,6 +272,7 @@ class Variables(BaseModel):
         ),
     ] = None
     orchestrator_agents_dir: Text | None = None
+    orchestrator_declaration_variables: VariableNames = ",".join(ALLOWED)
     orchestrator_agent_max_attempts: Count = ENGINE.agent_retry.max_attempts
     orchestrator_agent_result_timeout_seconds: Seconds = ENGINE.async_result_timeout.total_seconds()
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.planners.agentic.options import DIALECT
 from orchestrator.settings import Need, Settings, examine_settings, load_settings
@@ -35,6 +36,31 @@ def test_three_variables_are_enough() -> None:
 def test_each_missing_variable_has_a_line_that_names_it() -> None:
     names = [line.partition(":")[0] for line in problems({})]
     assert names == ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY"]
+
+
+def test_a_ceiling_is_no_lower_than_its_limit_and_has_one() -> None:
+    low = {"ORCHESTRATOR_CEILING_TOKENS": "5", "ORCHESTRATOR_CEILING_COST": "5"}
+    assert problems({**COMPLETE, **low}) == [
+        "ORCHESTRATOR_CEILING_TOKENS: is 5, below ORCHESTRATOR_MAX_TOKENS (200000); expected at "
+        "least as much",
+        "ORCHESTRATOR_CEILING_COST: is set, but ORCHESTRATOR_MAX_COST is not; set that too, for "
+        "tasks without a budget",
+    ]
+    high = load({**COMPLETE, "ORCHESTRATOR_CEILING_STEPS": "101"}).engine.limits.ceilings
+    assert high == Budget(steps=101)
+
+
+def test_declarations_get_the_variables_that_are_no_settings_of_ours() -> None:
+    given = {**COMPLETE, "CRM_URL": "http://crm", "DATABASE_URL_FILE": ""}
+    found = load({**given, "ORCHESTRATOR_DECLARATION_VARIABLES": " CRM_URL , AGENT_*"}).declarations
+    assert (found.allowed, dict(found.environ)) == (
+        ("CRM_URL", "AGENT_*"),
+        {"CRM_URL": "http://crm"},
+    )
+    assert "CANARY" not in repr(found)
+    for wrong in ("*", "A B", "A,,B", "A-B"):
+        (line,) = problems({**COMPLETE, "ORCHESTRATOR_DECLARATION_VARIABLES": wrong})
+        assert "expected names of variables with commas between" in line
 
 
 def test_a_command_asks_only_for_what_it_needs() -> None:

@@ -109,9 +109,7 @@ class LeanChatOpenAI(KeepsFields, ChatOpenAI):
         payload = self._get_request_payload(messages, stop=stop, **kwargs)
         if "input" in payload:
             raw = await self.root_async_client.responses.with_raw_response.create(**payload)
-            return _read_response(
-                raw.http_response, raw.parse(), output_version=self.output_version
-            )
+            return _read_response(raw, output_version=self.output_version)
         if "response_format" in payload:
             return await super()._agenerate(messages, stop, run_manager, **kwargs)
         raw = await self.async_client.with_raw_response.create(**payload)
@@ -127,11 +125,11 @@ def _read(response: httpx.Response) -> AIMessage:
         raise
 
 
-def _read_response(
-    response: httpx.Response, told: Any, *, output_version: str | None
-) -> ChatResult:
+def _read_response(raw: Any, *, output_version: str | None) -> ChatResult:
     """An answer of /responses."""
+    response: httpx.Response = raw.http_response
     try:
+        told = raw.parse()
         for item in told.output:
             if item.type == "function_call":
                 arguments = read_arguments(item.arguments)

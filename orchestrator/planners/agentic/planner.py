@@ -156,7 +156,7 @@ class AgenticPlanner:
         message = keep(message, answer, by=self._model_options.sender)
         if message.kept is not None and message.kept.cut:
             log.warning("a part of the model's answer is not kept", parts=message.kept.cut)
-        turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
+        turn = read_turn(message, toolbox=toolbox, snapshot=snapshot, options=self._options)
         why = why_unfinished(answer)
         turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, why=why)
         return told_why(turn, why) if why else turn

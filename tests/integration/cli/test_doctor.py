@@ -86,7 +86,7 @@ async def test_agents_are_those_stored_and_those_of_the_folder_which_go_first(
     environ = {**NOWHERE, "DATABASE_URL": database_url, "ORCHESTRATOR_AGENTS_DIR": str(tmp_path)}
     assert of(await lines(environ), "agents") == ("warning", "there are none")
     async with running_agent() as peer:
-        url = {**environ, "CRM_URL": peer.url}
+        url = {**environ, "CRM_URL": peer.url, "ORCHESTRATOR_DECLARATION_VARIABLES": "CRM_URL"}
         await told(environ, "agents", "add", declared(tmp_path, "crm.yaml", CRM))
         declared(tmp_path, "crm.yaml", CRM.replace("http://127.0.0.1:1", "${CRM_URL}"))
         assert of(await lines(url), "agent")[1].startswith(f"crm is ready at {peer.url} (")

@@ -121,8 +121,20 @@ SAID: JsonObject = {"by": "sales", "reason": "typo"}
 
 @pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
 def test_of_what_a_person_told_the_task_who_and_why_are_shown(event_type: str) -> None:
-    found = shown(EventApplied(event_type=event_type, payload=SAID, source="events/0/1"))
+    found = shown(EventApplied(event_type=event_type, payload=SAID, source="cli"))
     assert (found.who, found.why) == ("sales", "typo")
+
+
+@pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
+def test_who_sent_a_message_is_told_apart_from_who_it_says_it_was(event_type: str) -> None:
+    claims: list[JsonObject] = [{"by": "root"}, {"by": {"is": "root"}}, {"by": "root" * 100}]
+    for said in claims:
+        event = EventApplied(event_type=event_type, payload=said, source="events/0/1")
+        who = shown(event).who
+        assert who.startswith("events/0/1 (says: ")
+        assert len(who) < 120
+    nobody = EventApplied(event_type=event_type, payload={}, source="events/0/1")
+    assert shown(nobody).who == "events/0/1"
 
 
 @pytest.mark.parametrize("event_type", ["data", "answer", "shipped"])
