@@ -204,7 +204,8 @@ def _asked_path(error: Exception) -> str:
     for each in _chain(error):
         response: Any = getattr(each, "response", None)
         if getattr(response, "status_code", None) in (404, 405):
-            return f"; asked was {response.request.method} {response.request.url.path}"
+            request = getattr(response, "_request", None)  # its property raises where there is none
+            return f"; asked was {request.method} {request.url.path}" if request else ""
     return ""
 
 
