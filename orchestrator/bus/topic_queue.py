@@ -48,8 +48,6 @@ class TopicQueue:
         self._singly_until = 0.0
         self._outage = Outage("Kafka", during=f"publishing to {topic}")
         self._rests_until = 0.0
-        self.refused = 0
-        """Messages set aside by this queue since it began."""
 
     @property
     def problem(self) -> str | None:
@@ -155,7 +153,6 @@ class TopicQueue:
         now = time.monotonic()
         if refused:
             self._singly_until = now + SINGLY_SECONDS
-            self.refused += len(refused)
             await outbox.set_aside(self._database, refused, topic=self._topic)
             metrics.PUBLISH_REFUSED.labels(self._topic).inc(len(refused))
             log.error(
