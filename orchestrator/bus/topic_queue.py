@@ -52,8 +52,6 @@ class TopicQueue:
         """Rows that Kafka acknowledged, and that are still there."""
         self._letters: list[outbox.Letter] = []
         """What they leave to other queues."""
-        self.refused = 0
-        """Messages set aside by this queue since it began."""
 
     @property
     def problem(self) -> str | None:
@@ -166,7 +164,6 @@ class TopicQueue:
         now = time.monotonic()
         if refused:
             self._singly_until = now + SINGLY_SECONDS
-            self.refused += len(refused)
             await outbox.set_aside(self._database, refused, topic=self._topic)
             metrics.PUBLISH_REFUSED.labels(self._topic).inc(len(refused))
             log.error(
