@@ -27,10 +27,11 @@ _EXACT_DIGITS = 15
 _MOST_DIGITS = 767
 """No double has more; a longer number can't be one."""
 
-# Numbers that orjson may change without a word: 19 digits, a fraction of 16 digits, an exponent of
-# three. Only where a number can begin: long digits inside a text are common, and harmless.
+# Numbers that orjson may change without a word: 19 digits, 16 digits with a fraction or an exponent,
+# an exponent of three. Only where a number can begin: long digits inside a text are common, and
+# harmless.
 _DOUBTFUL_NUMBER = re.compile(
-    rb"(?:^|[\[:,\s])-?\d(?:\d{18}|(?=[\d.]{16})\d*\.|[\d.]*[eE][+-]?\d{3})"
+    rb"(?:^|[\[:,\s])-?\d(?:\d{18}|(?=[\d.]{16})\d*\.|\d{15,}[eE]|[\d.]*[eE][+-]?\d{3})"
 )
 _SURROGATE_OR_NUL = re.compile("[\x00\ud800-\udfff]")
 
