@@ -27,8 +27,8 @@ _EXACT_DIGITS = 15
 _MOST_DIGITS = 767
 """No double has more; a longer number can't be one."""
 
-# Numbers that orjson may change without a word: 19 digits, 16 digits with a fraction or an exponent,
-# an exponent of three. Only where a number can begin: long digits inside a text are common, and
+# Numbers that orjson may change without a word: 19 digits, 16 with a fraction or an exponent, an
+# exponent of three. Only where a number can begin: long digits inside a text are common, and
 # harmless.
 _DOUBTFUL_NUMBER = re.compile(
     rb"(?:^|[\[:,\s])-?\d(?:\d{18}|(?=[\d.]{16})\d*\.|\d{15,}[eE]|[\d.]*[eE][+-]?\d{3})"
@@ -87,6 +87,19 @@ def read_json(data: bytes | str, *, max_depth: int = MAX_DEPTH) -> JsonValue:
     return document if is_clean else _clean(document)
 
 
+def read_loosely(text: str) -> Any:
+    """The value of JSON in which texts may hold control characters.
+
+    In the place of a number that would be changed stands what `storable` refuses by name.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    return json.loads(
+        text, strict=False, parse_int=_integer, parse_float=_fraction, parse_constant=_constant
+    )
+
+
 def storable(value: Any, *, path: tuple[str | int, ...] = ()) -> Any:
     """A value that another library parsed, by the same rules as far as they still can be kept.
 
@@ -109,6 +122,8 @@ def storable(value: Any, *, path: tuple[str | int, ...] = ()) -> Any:
             raise _unkept(path, f"{value} is not JSON: send null or a text")
         case int() if not MIN_INTEGER <= value <= MAX_INTEGER:
             raise _unkept(path, _beyond_64_bits(str(Decimal(value))))
+        case _Unkept():
+            raise _unkept(path, value.text)
         case _:
             return value
 
@@ -152,6 +167,9 @@ class _Unkept:
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def _read_fast(raw: bytes) -> JsonValue | None:
@@ -319,6 +337,7 @@ __all__ = [
     "is_storable",
     "path_text",
     "read_json",
+    "read_loosely",
     "read_number",
     "storable",
 ]

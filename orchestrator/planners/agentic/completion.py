@@ -10,7 +10,14 @@ from typing import Any
 from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from langchain_core.messages.ai import UsageMetadata
 
-from orchestrator.domain.json import JsonObject, JsonValue, UnreadableJson, read_json
+from orchestrator.domain.json import (
+    JsonObject,
+    JsonValue,
+    UnreadableJson,
+    read_json,
+    read_loosely,
+    storable,
+)
 from orchestrator.planners.agentic.answer import BROKEN_ENDS, counted
 from orchestrator.planners.agentic.kept import CALL_FIELDS, call_fields_of, fields_of
 from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, filters_of, judged
@@ -24,7 +31,7 @@ def read_completion(http_status: int, body: bytes) -> AIMessage:
     """
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
-        value = json.loads(text, strict=False)
+        value = read_loosely(text)
     except (ValueError, RecursionError):
         raise NoCompletion(judged(http_status, text)) from None
     choice = _choice(value)
@@ -102,14 +109,14 @@ def _id(given: object) -> str | None:
 def read_arguments(given: JsonValue) -> JsonObject | str:
     """The arguments as an object, also of a text in a text; as text where they are none."""
     try:
-        value = _parsed(_parsed(given))
+        value = storable(given) if isinstance(given, dict) else _parsed(_parsed(given))
     except UnreadableJson as error:
-        return f"{error}, in {given}"
+        return f"{error}, in {given}" if isinstance(given, str) else str(error)
     if value is None or value == "":
         return {}
     if isinstance(value, dict):
         return value
-    return given if isinstance(given, str) else json.dumps(given)
+    return given if isinstance(given, str) else json.dumps(given, default=str)
 
 
 def _parsed(given: JsonValue) -> JsonValue:

@@ -112,11 +112,11 @@ def judged(http_status: int, body: str) -> Refusal:
 
 def broken_off(error: JsonValue, *, reason: str) -> Refusal:
     """What a choice means whose `finish_reason` says that it failed; `error` is what it tells."""
-    body: JsonObject = {"error": error}
-    if _words(body) is None:
+    body = json.dumps({"error": error}, default=str)
+    if _words(_parsed(body)) is None:
         text = f"finish_reason {reason!r}" if reason else "an empty answer, without a reason"
         return Refusal(http_status=200, status=500, text=text, is_excerpt=True, is_half=True)
-    return judged(200, json.dumps(body))
+    return judged(200, body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

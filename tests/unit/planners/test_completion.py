@@ -12,6 +12,7 @@ from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage, why_unfinished
 from orchestrator.planners.agentic.completion import read_completion
+from orchestrator.planners.agentic.kept import keep
 from orchestrator.planners.agentic.refusal import NoCompletion, judged
 
 CALL = {"id": "a", "type": "function", "function": {"name": "t", "arguments": '{"x": 1}'}}
@@ -117,6 +118,38 @@ def test_arguments_that_are_no_object_are_kept_as_text(arguments: object) -> Non
     answer = read({"tool_calls": [{"id": "a", "function": {"name": "t", "arguments": arguments}}]})
     (call,) = calls_of(answer)
     assert call["args"] == (arguments if isinstance(arguments, str) else json.dumps(arguments))
+
+
+@pytest.mark.parametrize("digits", ["0.1234567890123456789", "18446744073709551617", "1e400"])
+def test_no_number_is_changed_in_arguments_that_are_an_object_nor_in_what_is_kept(
+    digits: str,
+) -> None:
+    call = {"id": "a", "function": {"name": "t", "arguments": {"x": [0]}}}
+    said = body({"tool_calls": [call], "extra": {"x": [0]}, "count": 1}).decode()
+    answer = read_completion(200, said.replace('{"x": [0]}', f'{{"x": [{digits}]}}').encode())
+    (found,) = calls_of(answer)
+    assert isinstance(found["args"], str)
+    assert found["args"].startswith("x[0]: ")
+    assert digits in found["args"]
+    message = keep(read_answer(answer, seq=Seq(2)), answer, by="m")
+    assert message.kept is not None
+    assert message.kept.parts == {"fields": {"count": 1}}
+    assert digits in message.kept.cut[0]
+
+
+def with_digits(said: bytes) -> bytes:
+    return said.replace(b"[0]", b"[0.1234567890123456789]")
+
+
+def test_a_number_that_is_not_kept_is_told_in_arguments_that_are_a_list() -> None:
+    said = body({"tool_calls": [{"function": {"name": "t", "arguments": [0]}}]})
+    assert "0.1234567890123456789" in str(calls_of(read_completion(200, with_digits(said))))
+
+
+def test_a_number_that_is_not_kept_is_told_in_an_error() -> None:
+    said = with_digits(body({}, error={"message": [0], "code": 502}))
+    with pytest.raises(NoCompletion, match=r"0\.1234567890123456789"):
+        read_completion(200, said)
 
 
 @pytest.mark.parametrize("arguments", ["", " ", "null", None, "{}"])
