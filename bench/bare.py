@@ -38,13 +38,15 @@ from bench.workload import (
 )
 from orchestrator.agents.declaration import load_folder
 from orchestrator.agents.http import AgentHttpClient, agent_http_client, model_http_client
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.context import Context
 from orchestrator.domain.ids import Epoch, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.task import Task
-from orchestrator.planners.agentic.model import Bound, bind, build_model
+from orchestrator.planners.agentic.given_back import Bound
+from orchestrator.planners.agentic.model import bind, build_model
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import build_toolbox
@@ -112,7 +114,8 @@ def _told(call: ToolCall, output: JsonObject) -> BaseMessage:
 
 async def _open(stack: AsyncExitStack, kind: str, stub_url: str) -> Loop:
     options = ModelOptions(model=MODEL, base_url=f"{stub_url}/v1", api_key="bench")
-    agents = load_folder(AGENTS_FOLDER, {STUB_VARIABLE: stub_url})
+    variables = DeclarationVariables(environ={STUB_VARIABLE: stub_url}, allowed=(STUB_VARIABLE,))
+    agents = load_folder(AGENTS_FOLDER, variables)
     toolbox = build_toolbox(agents, max_agent_tools=AgenticOptions().max_agent_tools)
     tools = list(toolbox.definitions)
     if kind == "stock":

@@ -178,4 +178,5 @@ def _environment(servers: LocalServers, *, port: int, stub_url: str) -> dict[str
         "ORCHESTRATOR_WORKER_NAME": "bench",
         "PORT": str(port),
         STUB_VARIABLE: stub_url,
+        "ORCHESTRATOR_DECLARATION_VARIABLES": STUB_VARIABLE,
     }

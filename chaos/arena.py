@@ -252,6 +252,7 @@ def _environment(  # sizes: a worker's environment, told once
         "OPENAI_API_KEY": "sk-of-a-test",
         "LLM_MODEL": "openai:fake",
         "CHAOS_AGENTS_URL": agents,
+        "ORCHESTRATOR_DECLARATION_VARIABLES": "CHAOS_AGENTS_URL",
         "PORT": "0",
         "ORCHESTRATOR_HEALTH_HOST": "127.0.0.1",
         "ORCHESTRATOR_LOG_FORMAT": "json",

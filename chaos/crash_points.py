@@ -106,7 +106,7 @@ SEAMS: tuple[Seam, ...] = (
         attribute="next_rows",
         needs=LEAD,
     ),
-    Seam(name="updates are produced", module=f"{_BUS}.relay", attribute="ship", needs=LEAD),
+    Seam(name="updates are produced", module=f"{_BUS}.topic_queue", attribute="ship", needs=LEAD),
     Seam(name="a partition's batch", module=f"{_BUS}.shipment", attribute="_send", needs=LEAD),
     Seam(
         name="T6 what is published is deleted",

@@ -151,6 +151,11 @@ WHERE i.event_id IS NOT NULL
 POSITIONS = "SELECT topic || '/' || partition AS place, next_offset FROM kafka_positions"
 
 
+UNPUBLISHED = """
+SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_refused) AS n
+"""
+
+
 async def gather(arena: Arena) -> Evidence:
     """Asks everyone. Raises TimeoutError where Kafka does not answer for `READ_SECONDS`."""
     topics = arena.topics
@@ -174,7 +179,7 @@ async def gather(arena: Arena) -> Evidence:
         events=frozenset((r["task_id"], r["event_id"]) for r in await arena.rows_soon(EVENTS)),
         positions=await read_positions(arena),
         ends=ends,
-        outbox=(await arena.rows_soon("SELECT count(*) AS n FROM outbox"))[0]["n"],
+        outbox=(await arena.rows_soon(UNPUBLISHED))[0]["n"],
         prompts=tuple(Prompt(task_id=t, turn=turn, at=at) for t, turn, at in prompts),
         sends=tuple(
             Send(key=k, task_id=t, agent=a, epoch=e, payload=p, at=at)

@@ -6,9 +6,11 @@ from chaos.faults import (
     crash_loop,
     crash_points,
     kafka,
+    letters,
     malformed,
     networks,
     postgres,
+    strangers,
     workers,
 )
 
@@ -39,6 +41,8 @@ MATRIX: tuple[Fault, ...] = (
     networks.AGENTS,
     networks.MODEL,
     malformed.FAULT,
+    strangers.FAULT,
+    letters.FAULT,
 )
 
 NOT_RUN: tuple[tuple[str, str], ...] = (

@@ -36,7 +36,7 @@ MIXED = "mixed"
 
 UNFINISHED = """
 SELECT count(*) FILTER (WHERE status NOT IN ('completed', 'failed', 'cancelled', 'quarantined'))
-       + (SELECT count(*) FROM outbox) AS left FROM tasks
+       + (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_refused) AS left FROM tasks
 """
 
 # It forgets them when it crashes: runs in which it does see the last ones.

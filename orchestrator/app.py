@@ -5,7 +5,7 @@ What runs, runs in one task group: a part that dies takes the process down, with
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.agents.registry import add_folder, load_agents
 from orchestrator.agents.router import Callers
 from orchestrator.agents.targets import Targets
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.ingest import Engine as IntakeEngine
 from orchestrator.bus.options import BusOptions
@@ -68,8 +69,8 @@ class Options:
     migrates: bool = False
     """Whether a worker brings the schema up to date when it starts."""
     agents_dir: Path | None = None
-    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What agent declarations may refer to: endpoints and signing secrets."""
+    declarations: DeclarationVariables = field(default_factory=DeclarationVariables)
+    """What agents' declarations may name: addresses and signing secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +149,10 @@ class App:
             return "; ".join(state.problems)
         return None if state.is_joined else "has not joined the consumer group yet"
 
+    def publishing_problem(self) -> str | None:
+        """Which topic takes no messages right now, and why; None where all do."""
+        return "; ".join(self._relay.problems) or None
+
     @property
     def _grace(self) -> timedelta:
         return self._options.engine.grace
@@ -193,9 +198,11 @@ async def open_app(options: Options, overrides: Overrides = Overrides()) -> Asyn
             log.info("topics created", topics=list(created))
         folder = options.agents_dir
         if folder is not None:
-            await patiently("PostgreSQL", lambda: add_folder(database, folder, options.environ))
+            await patiently(
+                "PostgreSQL", lambda: add_folder(database, folder, options.declarations)
+            )
 
-        catalogue = CachedCatalogue(lambda: load_agents(database, options.environ))
+        catalogue = CachedCatalogue(lambda: load_agents(database))
         wiring = _Wiring(catalogue)
         planner = overrides.planner or await _open_planner(
             stack, options, overrides, catalogue=catalogue, wiring=wiring
@@ -239,7 +246,7 @@ async def _wire(
     client = agent_http_client(may_send=wiring.may_send)
     stack.push_async_callback(client.aclose)
     notices = Notices(database, heard=wiring.heard)
-    http = HttpCaller(client, environ=options.environ, may_send=wiring.may_send)
+    http = HttpCaller(client, environ=options.declarations.environ, may_send=wiring.may_send)
     worker = Worker(
         PostgresStore(database),
         options.engine,
@@ -383,10 +390,10 @@ async def model_problem(options: ModelOptions) -> str | None:
 
 
 async def ask_model(options: ModelOptions) -> Turn:
-    """One turn of a small task, as a worker asks for it: tokens are spent.
+    """Two turns of a small task, as a worker asks for them: tokens are spent.
 
     Raises:
-        ModelFailed: it was not answered.
+        ModelFailed: one was not answered.
     """
     async with model_http_client(timeout_seconds=options.timeout_seconds) as client:
         return await try_model(build_model(options, client=client), options=options)

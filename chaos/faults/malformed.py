@@ -18,11 +18,15 @@ _numbers = itertools.count(1)
 
 async def publish(arena: Arena) -> None:
     """A batch; good messages go on between."""
-    count = COUNT_SHORT if arena.size.is_short else COUNT
-    cases = await asyncio.to_thread(generate, count, dice=arena.dice)
-    arena.load.add(_message(case, arena) for case in cases)
+    await add(arena, COUNT_SHORT if arena.size.is_short else COUNT)
     await asyncio.sleep(SPREAD_SECONDS)
     await reads_on(arena, time.time())
+
+
+async def add(arena: Arena, count: int) -> None:
+    """So many, published within `SPREAD_SECONDS`."""
+    cases = await asyncio.to_thread(generate, count, dice=arena.dice)
+    arena.load.add(_message(case, arena) for case in cases)
 
 
 def _message(case: Case, arena: Arena) -> Message:

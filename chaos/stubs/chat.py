@@ -18,7 +18,8 @@ _TASK_ID = re.compile(r"Task:\n\[([^\]]+)\]")
 
 def task_of(messages: list[Json]) -> str:
     """The id of the task that is asked about; empty where none is named."""
-    named = _TASK_ID.match(str(messages[1]["content"]))
+    first = next((message for message in messages if message["role"] == "user"), None)
+    named = _TASK_ID.search(str(first["content"])) if first else None
     return named[1] if named else ""
 
 

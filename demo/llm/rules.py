@@ -101,6 +101,8 @@ class Situation:
     events: Json
     tools: tuple[Tool, ...]
     results: dict[str, Result]
+    provided_by: Json = field(default_factory=dict)
+    """Fields that the task wants from somebody in particular."""
 
     def value(self, name: str) -> Any:
         """What is known under a parameter's name; None where nothing is."""
@@ -156,6 +158,9 @@ def _plan_fields(situation: Situation) -> list[ToolCall]:
     calls: dict[str, Json] = {}
     obstacles: list[ToolCall] = []
     for name in situation.missing:
+        if (who := situation.provided_by.get(name)) in ("event", "person"):
+            obstacles.append(("wait_for_event", {"reason": f"{name} is needed from: {who}"}))
+            continue
         tool = _provider(situation, name, seen=frozenset())
         if tool is None:
             obstacles.append(_no_provider(situation, name))
@@ -258,18 +263,17 @@ def read_situation(messages: list[Json], tools: list[Tool]) -> Situation:
         events=state.get("event_data") or {},
         tools=tuple(tools),
         results=_results(messages),
+        provided_by=state.get("provided_by") or {},
     )
 
 
 def _state(messages: list[Json]) -> Json:
+    """The latest state; for endpoints that want it so, it stands at the end of a tool's result."""
     for message in reversed(messages):
-        if message.get("role") != "user":
-            continue
-        _, fence, rest = str(message.get("content") or "").partition("```json\n")
-        if fence:
-            state = _object_at_start(rest)
-            if "required_fields" in state:
-                return state
+        if message.get("role") in ("user", "tool"):
+            _, label, rest = str(message.get("content") or "").rpartition("Context now:\n```json\n")
+            if label:
+                return _object_at_start(rest)
     return {}
 
 

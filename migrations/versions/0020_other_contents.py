@@ -1,14 +1,14 @@
 """What came again with other content under a known id, for each topic.
 
 Revision: 0020
-Follows: 0015
+Follows: 0017
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
-down_revision = "0015"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

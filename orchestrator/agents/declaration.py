@@ -14,9 +14,10 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.agents.declaration_errors import problem_text
 from orchestrator.agents.documents import UnreadableDocument, read_document
-from orchestrator.agents.endpoints import Environment, checked_url, substituted
+from orchestrator.agents.endpoints import checked_url
 from orchestrator.agents.schemas import schema_errors
 from orchestrator.agents.signature import PREFIX as SECRET_PREFIX
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.domain.agent import Agent, AgentType, Effects, Limits
 from orchestrator.domain.budget import MAX_CALL_COST
 from orchestrator.domain.compensation import SOURCES, Compensation, references
@@ -67,7 +68,7 @@ class _Declaration(_Strict):
     tenant: str = Field("default", min_length=1)
 
 
-def load_folder(path: Path, environ: Environment) -> list[Agent]:
+def load_folder(path: Path, variables: DeclarationVariables) -> list[Agent]:
     """Every agent declared in the folder's `.yaml`, `.yml` and `.json` files, by file name.
 
     Raises `InvalidAgent` that tells of every wrong file at once.
@@ -78,7 +79,7 @@ def load_folder(path: Path, environ: Environment) -> list[Agent]:
     problems: list[str] = []
     for file in sorted(f for f in path.iterdir() if f.suffix in SUFFIXES):
         try:
-            agent = load_file(file, environ)
+            agent = load_file(file, variables)
         except InvalidAgent as error:
             problems.append(str(error))
             continue
@@ -93,8 +94,8 @@ def load_folder(path: Path, environ: Environment) -> list[Agent]:
     return [agent for agent, _ in found.values()]
 
 
-def load_file(path: Path, environ: Environment) -> Agent:
-    """The agent that one file declares; `environ` fills `${NAME}` in its URLs."""
+def load_file(path: Path, variables: DeclarationVariables) -> Agent:
+    """The agent that one file declares; `variables` fill `${NAME}` in its URLs."""
     try:
         document = read_document(path.read_text(encoding="utf-8"), is_json=path.suffix == ".json")
     except OSError as error:
@@ -103,11 +104,15 @@ def load_file(path: Path, environ: Environment) -> Agent:
         raise InvalidAgent(f"{path.name}: is not UTF-8 text; save it as UTF-8") from error
     except UnreadableDocument as error:
         raise InvalidAgent(f"{path.name}: {error}") from error
-    return parse(document, source=path.name, environ=environ)
+    return parse(document, source=path.name, variables=variables)
 
 
-def parse(document: object, *, source: str, environ: Environment) -> Agent:
-    """The agent in a parsed document; `source` stands before each problem in `InvalidAgent`."""
+def parse(document: object, *, source: str, variables: DeclarationVariables | None = None) -> Agent:
+    """The agent in a parsed document; `source` stands before each problem in `InvalidAgent`.
+
+    Without `variables` the document is a stored one: its URLs are literal, and `${NAME}` is
+    refused. Whoever wrote it may have no access to the variables of this process.
+    """
     if not isinstance(document, dict):
         raise InvalidAgent(
             f"{source}: expected the fields of one agent (id, name, description, endpoint, …), "
@@ -120,19 +125,22 @@ def parse(document: object, *, source: str, environ: Environment) -> Agent:
         raise _invalid(source, [problem_text(e, known=_KNOWN_FIELDS) for e in details]) from error
     problems = [*_contradictions(declared), *_schema_problems(declared)]
     problems += _compensation_problems(declared)
-    endpoint = _url(declared.endpoint, environ, field="endpoint", problems=problems)
-    status_url = _url(declared.status_url, environ, field="status_url", problems=problems)
-    cancel_url = _url(declared.cancel_url, environ, field="cancel_url", problems=problems)
+    endpoint = _url(declared.endpoint, variables, field="endpoint", problems=problems)
+    status_url = _url(declared.status_url, variables, field="status_url", problems=problems)
+    cancel_url = _url(declared.cancel_url, variables, field="cancel_url", problems=problems)
     if problems or endpoint is None:
         raise _invalid(source, problems)
     return _agent(declared, endpoint=endpoint, status_url=status_url, cancel_url=cancel_url)
 
 
-def _url(text: str | None, environ: Environment, *, field: str, problems: list[str]) -> str | None:
+def _url(
+    text: str | None, variables: DeclarationVariables | None, *, field: str, problems: list[str]
+) -> str | None:
     if text is None:
         return None
     try:
-        return checked_url(substituted(text, environ), query_allowed=field != "endpoint")
+        filled = text if variables is None else variables.filled(text)
+        return checked_url(filled, query_allowed=field != "endpoint")
     except ValueError as error:
         problems.append(f"{field}: {error}")
         return None

@@ -1,40 +1,22 @@
-"""The URLs of a declaration: variables filled in, and checked before anything is sent to them."""
+"""The URLs of a declaration, checked before anything is sent to them."""
 
 import re
-from collections.abc import Mapping
 
 import httpx
 
-Environment = Mapping[str, str]
-
-_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_UNFILLED = re.compile(r"\$\{\w{0,100}\}?")
 
 # A name or an address; httpx takes nearly anything for a host, and would fail only at the call.
 _HOST = re.compile(r"[^\s%\[\]\"'<>]+")
 
 
-def substituted(text: str, environ: Environment) -> str:
-    """`text` with `${NAME}` and `${NAME:-default}` replaced; an empty variable counts as not set.
-
-    Raises `ValueError` that names the variable that is missing.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        name, default = match["name"], match["default"]
-        found = environ.get(name) or default
-        if found is None:
-            raise ValueError(
-                f"uses ${{{name}}}, but the variable {name} is not set; "
-                f"set it, or write ${{{name}:-default}}"
-            )
-        # `http://agents/` before `/crm`: whoever sets the variable need not know how it is used.
-        return found.rstrip("/") if text.startswith("/", match.end()) else found
-
-    return _VARIABLE.sub(value, text)
-
-
 def checked_url(text: str, *, query_allowed: bool) -> str:
     """`text` without trailing slashes; raises `ValueError` when it is no URL to call."""
+    if left := _UNFILLED.search(text):
+        raise ValueError(
+            f"holds {left[0]}, which is not filled in: variables are filled in once, when a "
+            "declaration is added; write the value itself"
+        )
     try:
         url = httpx.URL(text.strip())
     except httpx.InvalidURL as error:

@@ -1,6 +1,7 @@
 """Asks an OpenAI-compatible endpoint whether it lets us in, without spending a token."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -24,16 +25,29 @@ class ModelHealth:
 
 
 async def model_health(
-    *, base_url: str, api_key: str | None, name: str, timeout_seconds: float = 5.0
+    *,
+    base_url: str,
+    api_key: str | None,
+    name: str,
+    query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_seconds: float = 5.0,
 ) -> ModelHealth:
-    """What `GET {base_url}/models` says. Never raises for what the endpoint does."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    """What `GET {base_url}/models` says. Never raises for what the endpoint does.
+
+    `base_url` has no query, so that it can be shown; `query` and `headers` go with the request.
+    """
+    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         async with (
             asyncio.timeout(timeout_seconds),
             model_http_client(timeout_seconds=timeout_seconds) as client,
         ):
-            answer = await client.get(f"{base_url.rstrip('/')}/models", headers=headers)
+            answer = await client.get(
+                f"{base_url.rstrip('/')}/models",
+                params=query or {},
+                headers={**key, **(headers or {})},
+            )
     except TimeoutError:
         return ModelHealth(problem=f"{base_url} did not answer within {timeout_seconds:g} s")
     except TRANSPORT_ERRORS as error:
@@ -60,4 +74,6 @@ def _judged(answer: httpx.Response, *, base_url: str, name: str) -> ModelHealth:
 
 
 def _doubtful(base_url: str, what: str) -> ModelHealth:
-    return ModelHealth(doubt=f"{base_url}/models {what}: does OPENAI_BASE_URL end in /v1?")
+    # One of Azure's deployments is a model: it has no list of them.
+    hint = "" if "/deployments/" in base_url else ": does OPENAI_BASE_URL end in /v1?"
+    return ModelHealth(doubt=f"{base_url}/models {what}{hint}")

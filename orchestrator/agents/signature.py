@@ -20,7 +20,10 @@ def secret_key(variable: str, value: str) -> bytes:
     Raises `InvalidAgent`, whose text names the variable and never the value.
     """
     if not value:
-        raise InvalidAgent(f"{variable} is not set in this process; set it to {EXPECTED}")
+        raise InvalidAgent(
+            f"{variable} is not set in this process, or is a setting of the service itself; "
+            f"set it to {EXPECTED}"
+        )
     try:
         key = base64.b64decode(value.strip().removeprefix(PREFIX), validate=True)
     except ValueError:

@@ -5,10 +5,10 @@ silently else. `metadata` takes whatever else a sender wants to say. A field tha
 that is absent.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -30,13 +30,14 @@ from orchestrator.domain.budget import (
     WhenExhausted,
     micros,
 )
+from orchestrator.domain.context import PROVIDERS, Provider
 from orchestrator.domain.errors import InvalidMessage
-from orchestrator.domain.event import AGENT_RESULT, DATA, TIMEOUT, TOP_UP
+from orchestrator.domain.event import AGENT_RESULT, DATA, GIVEN, TIMEOUT, TOP_UP
 from orchestrator.domain.json import JsonObject
 
 MAX_ID, MAX_NAME, MAX_FIELDS, MAX_SHOWN_ERRORS = 200, 100, 100, 5
 SUPPORTED_KINDS = ("agentic",)
-RESERVED_EVENT_TYPES = ("task", TIMEOUT)
+RESERVED_EVENT_TYPES = ("task", TIMEOUT, GIVEN)
 
 
 def _printable(text: str) -> str:
@@ -57,10 +58,22 @@ def _object(value: object) -> JsonObject:
     return value
 
 
-def _distinct(names: list[str]) -> list[str]:
-    if len(set(names)) < len(names):
+def _required_field(value: str | JsonObject) -> str | JsonObject:
+    """A name, or one with who provides it."""
+    given = value if isinstance(value, dict) else {"name": value}
+    name = given.get("name")
+    if not isinstance(name, str) or not 0 < len(_not_blank(name)) <= MAX_ID:
+        raise ValueError("no name")
+    if not set(given) <= {"name", "from"} or given.get("from", "any") not in PROVIDERS:
+        raise ValueError("nobody can provide it")
+    return value
+
+
+def _distinct(fields: list[str | JsonObject]) -> list[str | JsonObject]:
+    names = {field if isinstance(field, str) else field["name"] for field in fields}
+    if len(names) < len(fields):
         raise ValueError("twice")
-    return names
+    return fields
 
 
 def _instant(value: object) -> datetime:
@@ -77,12 +90,16 @@ def _instant(value: object) -> datetime:
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_printable)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_printable)]
-FieldName = Annotated[str, Field(min_length=1, max_length=MAX_ID), AfterValidator(_not_blank)]
+RequiredField = Annotated[
+    str | JsonObject,
+    PlainValidator(_required_field),
+    WithJsonSchema({"type": ["string", "object"]}),
+]
 Object = Annotated[JsonObject, PlainValidator(_object), WithJsonSchema({"type": "object"})]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-Names = Annotated[list[FieldName], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
+Names = Annotated[list[RequiredField], Field(max_length=MAX_FIELDS), AfterValidator(_distinct)]
 PriorityName = Literal["critical", "high", "normal", "low"]
 Positive = Annotated[int, Field(gt=0, le=MAX_COUNT)]
 Tokens = Annotated[int, Field(gt=0, le=MAX_TOKENS)]
@@ -96,7 +113,8 @@ _AMOUNT = f"a number above 0, {MAX_COST:.0f} at most"
 EXPECTED = {
     "task_id": _TEXT,
     "task_description": "a text that is not blank",
-    "required_fields": f"a list of at most {MAX_FIELDS} distinct texts that are not blank",
+    "required_fields": f"a list of at most {MAX_FIELDS} distinct texts that are not blank, or of "
+    f'{{"name": a text, "from": {" | ".join(PROVIDERS)}}}',
     "event_data": _OBJECT,
     "kind": _NAME,
     "flow_id": "null (flows are not supported yet)",
@@ -162,12 +180,31 @@ class _Message(BaseModel):
         Raises:
             InvalidMessage: `schema`, with every field that is wrong, and what it should be.
         """
-        present = {name: value for name, value in data.items() if value is not None}
+        present: JsonObject = {n: value for n, value in data.items() if value is not None}
+        # Pydantic would make an error of each unknown name, and there may be very many.
+        strange = {"": _take_unknown(present, cls.model_fields)}
+        for name, inner in NESTED.items():
+            value = present.get(name)
+            if name in cls.model_fields and isinstance(value, dict):
+                present[name] = fields = dict(value)
+                strange[name] = _take_unknown(fields, inner)
         try:
-            return cls.model_validate(present)
+            message = cls.model_validate(present)
         except ValidationError as error:
-            text = explain(error.errors(include_url=False), known=cls.model_fields)
+            found = error.errors(include_url=False)
+            text = explain(found, known=cls.model_fields, unknown=strange)
             raise InvalidMessage("schema", text) from error
+        if any(strange.values()):
+            raise InvalidMessage("schema", explain((), known=cls.model_fields, unknown=strange))
+        return message
+
+
+def _take_unknown(fields: JsonObject, known: Container[str]) -> list[str]:
+    """Takes the fields that are not known out of these; answers their names."""
+    unknown = [name for name in fields if name not in known]
+    for name in unknown:
+        del fields[name]
+    return unknown
 
 
 class TaskMessage(_Message):
@@ -186,6 +223,12 @@ class TaskMessage(_Message):
     budget: BudgetFields = BudgetFields()
     tenant: Name = "default"
     metadata: Object = {}
+
+    @property
+    def providers(self) -> dict[str, Provider]:
+        """Of each required field who provides it."""
+        fields = ({"name": f} if isinstance(f, str) else f for f in self.required_fields)
+        return {str(f["name"]): cast("Provider", f.get("from", "any")) for f in fields}
 
 
 class EventMessage(_Message):
@@ -292,26 +335,30 @@ def check_event(message: EventMessage) -> None:
             )
 
 
-def explain(errors: Sequence[Any], *, known: Iterable[str]) -> str:
-    """Pydantic's findings in our words: one clause a field, the first few of them."""
-    extra = [e["loc"] for e in errors if e["type"] == "extra_forbidden"]
-    found = dict.fromkeys(_clause(e) for e in errors if e["type"] != "extra_forbidden")
-    top = [str(loc[0]) for loc in extra if len(loc) == 1]
-    clauses = [*([_unknown(top, list(known))] if top else [])]
-    for name, inner in NESTED.items():
-        if strange := [str(loc[1]) for loc in extra if len(loc) > 1 and loc[0] == name]:
-            clauses.append(f"{name}: {_unknown(strange, list(inner))}")
-    clauses += found
+def explain(
+    errors: Sequence[Any], *, known: Iterable[str], unknown: Mapping[str, Sequence[str]]
+) -> str:
+    """What is wrong, in our words: one clause a field, the first few of them.
+
+    `errors` are Pydantic's; `unknown` are names that no field has, by the field that they are in.
+    """
+    clauses = [
+        f"{field}: {_unknown(names, NESTED[field])}" if field else _unknown(names, list(known))
+        for field, names in unknown.items()
+        if names
+    ]
+    clauses += dict.fromkeys(_clause(e) for e in errors)
     more = len(clauses) - MAX_SHOWN_ERRORS
     return "; ".join(clauses[:MAX_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
 
 
-def _unknown(fields: list[str], known: list[str]) -> str:
-    first = fields[0]
+def _unknown(fields: Sequence[str], known: Sequence[str]) -> str:
+    # Cut: a near name is looked for in time that grows with the square of the length.
+    first = fields[0][:MAX_NAME]
     close = get_close_matches(first, known, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     more = f" and {len(fields) - 1} more" if len(fields) > 1 else ""
-    return f"unknown field {shown(first)}{hint}{more}; known are {', '.join(known)}"
+    return f"unknown field {shown(fields[0])}{hint}{more}; known are {', '.join(known)}"
 
 
 def _clause(error: Any) -> str:

@@ -5,6 +5,7 @@ The names of the headers are read by operators' tools: never rename one.
 
 import hashlib
 import os
+import re
 import time
 import uuid
 from dataclasses import dataclass, replace
@@ -30,17 +31,31 @@ NEXT_OFFSET = "dlq.gap.next_offset"
 
 GAP, PUBLISH_TOO_LARGE = "gap", "publish_too_large"
 STORE_REJECTED = "store_rejected"
+BATCH_TOO_LARGE = "batch_too_large"
 CRASH_LOOP = "crash_loop"
 OF_TASKS = (*NOBODYS_DECISION, CRASH_LOOP)
 """Reasons of letters about a task that is stored: it is sent back to work, not published again."""
 OF_MESSAGES = ("invalid_json", "invalid_utf8", "null_value", "too_large", "too_deep", "schema")
-REASONS = (*OF_MESSAGES, STORE_REJECTED, "unknown_task", *OF_TASKS, GAP, PUBLISH_TOO_LARGE)
+OF_RANGES = (GAP, BATCH_TOO_LARGE)
+"""Reasons of letters about a range of offsets; their value is no message."""
+REASONS = (
+    *(*OF_MESSAGES, STORE_REJECTED, "unknown_task", *OF_TASKS, *OF_RANGES, PUBLISH_TOO_LARGE),
+)
 """All that `dlq.reason` says."""
 
 MAX_ERROR_CHARACTERS = 1000
+MAX_ORIGIN_CHARACTERS = 200
+"""Of an origin that is believed: any sender may write the header."""
 MAX_HEADER_BYTES = 16 * 1024
 """Of all original headers together: beyond it they are left out, and a header says how many."""
 HEADERS_LEFT_OUT = "dlq.original.headers_left_out"
+_OURS = {
+    FIRST_SEEN: re.compile(r"[0-9T:.+-]{1,40}"),
+    REPLAYS: re.compile(r"[0-9]{1,9}"),
+    REPLAY_OF: re.compile(rf"[^\x00-\x1f]{{1,{MAX_ORIGIN_CHARACTERS}}}"),
+    "traceparent": re.compile(r"[0-9a-f-]{55,200}"),
+}
+"""How the headers look that a letter takes over: any sender may write them."""
 MAX_KEY_BYTES = 16 * 1024
 """Of the key of a letter that has to be cut."""
 
@@ -89,11 +104,11 @@ def dead_letter(
         (f"{ORIGINAL}topic", origin.topic),
         (f"{ORIGINAL}partition", str(origin.partition)),
         (f"{ORIGINAL}offset", str(origin.offset)),
-        (FIRST_SEEN, first(origin.headers, FIRST_SEEN) or failed_at),
+        (FIRST_SEEN, _carried(origin, FIRST_SEEN) or failed_at),
         (FAILED_AT, failed_at),
         (GROUP, station.group_id),
         (VERSION, SERVICE_VERSION),
-        (REPLAYS, first(origin.headers, REPLAYS) or "0"),
+        (REPLAYS, _carried(origin, REPLAYS) or "0"),
         *_optional(origin, failure),
         *_original_headers(origin.headers),
     ]
@@ -144,18 +159,19 @@ def _optional(origin: Origin, failure: Failure) -> Headers:
         found.append((TASK_ID, failure.task_id))
     if failure.next_offset is not None:
         found.append((NEXT_OFFSET, str(failure.next_offset)))
-    replay_of = first(origin.headers, REPLAY_OF)
-    if replay_of is not None:
-        found.append((REPLAY_OF, replay_of))
-    traceparent = first(origin.headers, "traceparent")
-    if traceparent is not None:
-        found.append(("traceparent", traceparent))
-    return tuple(found)
+    carried = ((name, _carried(origin, name)) for name in (REPLAY_OF, "traceparent"))
+    return (*found, *((name, value) for name, value in carried if value is not None))
+
+
+def _carried(origin: Origin, name: str) -> str | None:
+    """A header that the letter takes over; None where nobody of us can have written it."""
+    value = first(origin.headers, name)
+    return value if value is not None and _OURS[name].fullmatch(value) else None
 
 
 def _original_headers(headers: Headers) -> Headers:
     # Those of an earlier letter, which a replay carries along, are no part of the original.
-    original = tuple((n, v) for n, v in headers if not n.startswith("dlq."))
+    original = tuple((n, v) for n, v in headers if not n.lower().startswith("dlq."))
     if sum(len(n) + len(v) for n, v in original) > MAX_HEADER_BYTES:
         return ((HEADERS_LEFT_OUT, str(len(original))),)
     return tuple((ORIGINAL_HEADER + name, value) for name, value in original)

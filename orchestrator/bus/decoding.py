@@ -9,6 +9,7 @@ from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject, JsonValue, UnreadableJson, read_json
 
 SHOWN_CHARACTERS = 80
+ENCODER = json.JSONEncoder(ensure_ascii=True, default=str)
 
 
 def decode(value: bytes | None, *, max_bytes: int) -> JsonObject:
@@ -51,9 +52,13 @@ def as_object(document: JsonValue) -> JsonObject:
 
 
 def shown(value: object) -> str:
-    """A value as it may stand in an error's text: short, on one line."""
+    """A value as it may stand in an error's text: short, on one line; read only so far."""
     try:
-        text = json.dumps(value, ensure_ascii=True, default=str)
+        text = ""
+        for piece in ENCODER.iterencode(value):
+            text += piece
+            if len(text) > SHOWN_CHARACTERS:
+                break
     except (ValueError, RecursionError):
         text = f"<{type(value).__name__}>"
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"

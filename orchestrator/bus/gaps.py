@@ -78,11 +78,13 @@ def gap_letter(gap: Gap, *, station: Station) -> DeadLetter:
     return dead_letter(origin, failure, station=station)
 
 
-def damage_letter(origin: Origin, *, next_offset: int, error: str, station: Station) -> DeadLetter:
+def damage_letter(
+    origin: Origin, *, next_offset: int, error: str, reason: str = GAP, station: Station
+) -> DeadLetter:
     """For a batch of records that can't be decoded; its raw bytes are the value."""
     text = (
         f"messages {origin.offset} to {next_offset - 1} of {origin.topic}/{origin.partition} "
         f"can't be decoded: {error}"
     )
-    failure = Failure(reason=GAP, error=text, next_offset=next_offset)
+    failure = Failure(reason=reason, error=text, next_offset=next_offset)
     return dead_letter(origin, failure, station=station)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from aiokafka.structs import ConsumerRecord
 
 from orchestrator.bus.dead_letters import (
+    CRASH_LOOP,
     STORE_REJECTED,
     Failure,
     Station,
@@ -19,6 +20,8 @@ from orchestrator.bus.messages import parse_event, parse_task, readable_task_id
 from orchestrator.bus.options import BusOptions
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.store.ingest import Advance, Batch, DeadLetter, NewEvent, NewTask, Origin
+
+CRASHED = "several workers died one after the other while they read this message"
 
 Item = NewTask | NewEvent | DeadLetter
 
@@ -53,14 +56,7 @@ class Reader:
 
     def read(self, record: ConsumerRecord) -> Item:
         """A task, an event, or the dead letter that says why it is neither."""
-        origin = Origin(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            key=record.key,
-            value=record.value,
-            headers=headers_to_text(record.headers),
-        )
+        origin = _origin(record)
         limit, form = self._options.max_message_bytes, self._options.value_format
         try:
             return self.parse(origin)
@@ -82,10 +78,26 @@ class Reader:
             )
         return parse_event(origin, max_bytes=limit, value_format=form)
 
+    def crashed(self, record: ConsumerRecord) -> DeadLetter:
+        """The letter for a message that nobody reads any more: readers died of it."""
+        failure = Failure(reason=CRASH_LOOP, error=CRASHED, timestamp_ms=record.timestamp)
+        return dead_letter(_origin(record), failure, station=self.station)
+
     def rejected(self, item: NewTask | NewEvent, error: Exception) -> DeadLetter:
         """The letter for a message that PostgreSQL does not take."""
         failure = Failure(reason=STORE_REJECTED, error=str(error), task_id=item.task_id)
         return dead_letter(item.origin, failure, station=self.station)
+
+
+def _origin(record: ConsumerRecord) -> Origin:
+    return Origin(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        headers=headers_to_text(record.headers),
+    )
 
 
 def to_batch(parts: Sequence[Part], *, cluster_id: str) -> Batch:

@@ -12,6 +12,8 @@ from orchestrator.bus.connection import check, client_arguments, kafka_errors
 from orchestrator.bus.dead_letters import (
     ERROR,
     ID,
+    MAX_ORIGIN_CHARACTERS,
+    NEXT_OFFSET,
     OF_TASKS,
     ORIGINAL,
     ORIGINAL_HEADER,
@@ -25,8 +27,6 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.domain.errors import KafkaUnavailable
 
 READ_SECONDS = 60.0
-MAX_ORIGIN_CHARACTERS = 200
-"""Of an origin that is believed: any sender may write the header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,17 @@ class DeadLetterView:
         first_letter = first(self.headers, REPLAY_OF)
         if first_letter and len(first_letter) <= MAX_ORIGIN_CHARACTERS:
             return first_letter
-        is_of_task = self.reason in OF_TASKS and self.task_id is not None
-        return f"task/{self.task_id}" if is_of_task else self.id
+        return f"task/{self.task_id}" if self.is_of_task else self.id
+
+    @property
+    def is_of_task(self) -> bool:
+        """Whether it is about a task that is stored; a crash loop may be one of a message."""
+        return self.reason in OF_TASKS and self.task_id is not None
+
+    @property
+    def is_of_range(self) -> bool:
+        """Whether its value is no message, but what lies at a range of offsets."""
+        return first(self.headers, NEXT_OFFSET) is not None
 
     @property
     def original_headers(self) -> Headers:

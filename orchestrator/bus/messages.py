@@ -16,7 +16,7 @@ from orchestrator.bus.contract import (
 from orchestrator.bus.dead_letters import REPLAY_OF
 from orchestrator.bus.headers import first
 from orchestrator.bus.options import ValueFormat
-from orchestrator.domain.context import Context, collected
+from orchestrator.domain.context import Context
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.event import AGENT_RESULT
 from orchestrator.domain.ids import TaskId
@@ -41,10 +41,10 @@ def parse_task(
     check_kind(message)
     check_budget(message)
     context = Context(
-        required_fields=tuple(message.required_fields),
-        event_data=message.event_data,
-        collected_data=collected(message.required_fields, message.event_data),
+        required_fields=tuple(message.providers),
+        providers={name: who for name, who in message.providers.items() if who != "any"},
     )
+    context = context.apply(context.event_change(message.event_data, by="event"))
     return NewTask(
         origin=origin,
         task_id=TaskId(message.task_id or _generated_id(origin, envelope, cluster_id)),

@@ -1,10 +1,14 @@
-"""Kafka's own committed offsets: a copy of PostgreSQL's positions for lag tools, best effort."""
+"""Kafka's own committed offsets: a copy of PostgreSQL's positions for lag tools, best effort.
+
+Their metadata names the service, so that the group is known as ours while none of us is in it.
+"""
 
 import asyncio
 import time
 from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from orchestrator.bus.connection import CLIENT_ERRORS
 
@@ -15,8 +19,9 @@ TIMEOUT_SECONDS = 5.0
 class Mirror:
     """Commits at most once a second, beside the reading, and always with explicit offsets."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, *, mark: str) -> None:
         self._consumer = consumer
+        self._mark = mark
         self._waiting: dict[TopicPartition, int] = {}
         self._last = 0.0
         self._commit: asyncio.Task[None] | None = None
@@ -41,7 +46,11 @@ class Mirror:
     async def _commit_waiting(self) -> None:
         waiting, self._waiting = self._waiting, {}
         assigned = self._consumer.assignment()
-        offsets = {partition: at for partition, at in waiting.items() if partition in assigned}
+        offsets = {
+            partition: OffsetAndMetadata(at, self._mark)
+            for partition, at in waiting.items()
+            if partition in assigned
+        }
         if not offsets:
             return
         try:

@@ -120,6 +120,11 @@ class BusOptions:
     source: str = "/orchestrator"
     """`ce_source` of what is published."""
 
+    @property
+    def max_inflated_bytes(self) -> int:
+        """Of a compressed batch of messages, decompressed: as much as one fetch may bring."""
+        return 2 * max(self.batch_bytes, self.max_message_bytes)
+
     def __post_init__(self) -> None:
         if not self.bootstrap_servers.strip():
             raise InvalidSettings(f"{PREFIX}BOOTSTRAP_SERVERS is empty: expected host:port, …")
@@ -127,6 +132,13 @@ class BusOptions:
         if len(set(names)) < len(names):
             raise InvalidSettings(
                 f"{OWN_PREFIX}TOPIC_…: two topics share a name: {', '.join(names)}"
+            )
+        # In the names of Kafka's metrics they are one. It creates both where one request asks for
+        # them, and of two requests it refuses the second.
+        if len({name.replace(".", "_") for name in names}) < len(names):
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: two topics differ only in '.' and '_', which is one name to "
+                f"Kafka: {', '.join(names)}; rename one of them"
             )
         for name, value in (
             ("PARTITIONS", self.partitions),

@@ -25,8 +25,9 @@ RawHeaders = Sequence[tuple[str, bytes | None]]
 class ProducerLife:
     """One producer at a time."""
 
-    def __init__(self, options: BusOptions) -> None:
+    def __init__(self, options: BusOptions, *, is_idempotent: bool = True) -> None:
         self._options = options
+        self._is_idempotent = is_idempotent
         self._producer: AIOKafkaProducer | None = None
 
     @property
@@ -56,7 +57,7 @@ class ProducerLife:
         milliseconds = int(self._options.publish_timeout_seconds * 1000)
         producer = AIOKafkaProducer(
             **client_arguments(self._options) | {"request_timeout_ms": milliseconds},
-            enable_idempotence=True,
+            enable_idempotence=self._is_idempotent,
             acks="all",
             # A relay's batch of a partition is one batch of records: whole, or not at all.
             max_batch_size=self._options.max_publish_bytes,
@@ -93,6 +94,7 @@ class Publisher:
     """Publishes single messages and waits for each: for commands and the API."""
 
     def __init__(self, options: BusOptions) -> None:
+        self.topics = options.topics
         self._life = ProducerLife(options)
         self._patience = options.publish_timeout_seconds
 

@@ -26,6 +26,11 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         """Where PostgreSQL's position is, of what is placed."""
         self.gaps: dict[TopicPartition, Gap] = {}
 
+    @property
+    def all(self) -> frozenset[TopicPartition]:
+        """Whatever the group gave us."""
+        return frozenset((*self.unplaced, *self.positions, *self.gaps))
+
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - aiokafka's signature
         """Everything is void: aiokafka revokes all partitions at each rebalance.
 

@@ -1,26 +1,20 @@
 """T6: outbox → Kafka, in order, by one process at a time.
 
 Promise: every row is published at least once, with the same `id` each time, and of a task never a
-later step before an earlier one.
+later step before an earlier one. A topic that takes nothing delays no other topic.
 """
 
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from aiokafka import AIOKafkaProducer
-
-from orchestrator.bus.connection import kafka_errors
 from orchestrator.bus.options import BusOptions
-from orchestrator.bus.outgoing import Outgoing, encode
-from orchestrator.bus.producer import ProducerLife
 from orchestrator.bus.rest import rest
-from orchestrator.bus.shipment import Shipped, ship
-from orchestrator.bus.topics import ensure_topics
-from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable, StoreUnavailable
+from orchestrator.bus.topic_queue import TopicQueue
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store import outbox, workers
 from orchestrator.store.database import Database
@@ -41,7 +35,10 @@ MAX_PATIENCE = 4
 FOLLOWER_PATIENCE = 2
 LEAD_SECONDS = 4.0
 """How often the lease is looked at; in between `is_alive` says whether it can be another's."""
-SMALLEST_BYTES = 16 * 1024
+BESIDE_SECONDS = 0.2
+"""How long a round is waited for; one that takes longer goes on beside those of other topics."""
+COUNT_SECONDS = 60.0
+"""Between two counts of what is set aside."""
 TURN_SECONDS = 2.0
 """For the round under way at a stop."""
 
@@ -63,22 +60,22 @@ class Relay:
         self._database = database
         self._options = options
         self._identity = identity
-        self._life = ProducerLife(options)
-        self._max_bytes = options.max_publish_bytes
+        self._queues: dict[str, TopicQueue] = {}
+        self._under_way: dict[str, asyncio.Task[int]] = {}
+        """The rounds of the topics that are not done; of each topic one at a time."""
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._kafka = Outage("Kafka", during="publishing")
-        self._done: set[int] = set()
-        """Rows that Kafka acknowledged, and that are still there."""
         self._postgres = Outage("PostgreSQL", during="publishing", max_delay_seconds=RETRY_SECONDS)
         self._turns_end: asyncio.Timeout | None = None
         self._leads_until = 0.0
         self._empty_looks = 0
+        self._counted = -COUNT_SECONDS
         self.is_leader = False
 
     @property
     def problems(self) -> tuple[str, ...]:
-        return tuple(r for r in (self._kafka.reason, self._postgres.reason) if r)
+        of_topics = (queue.problem for queue in self._queues.values())
+        return tuple(r for r in (*of_topics, self._postgres.reason) if r)
 
     def wake(self) -> None:
         """There may be rows."""
@@ -98,38 +95,74 @@ class Relay:
                 await self._turn_until_stopped()
             await self._flush(grace_seconds)
         finally:
-            await self._life.close()
+            await self._close()
 
     async def run_once(self) -> int:
         """Publishes and removes one round of rows; answers how many, 0 where another leads.
 
+        Rows that a topic does not take stay, and so do those behind them of that topic.
+
         Raises:
-            KafkaUnavailable, StoreUnavailable: what was not acknowledged stays.
-            InvalidSettings: Kafka refuses.
+            StoreUnavailable: some may have been sent, and will be again.
         """
         if not await self._leads():
             return 0
-        await self._remove()
-        rows = await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
+        self._end_rounds()
+        rows = await self._next_rows()
         if not rows or not self._identity.is_alive():
             return 0
-        messages = [m for row in rows for m in self._encode(row)]
-        gone = {row.id for row in rows} - {m.row for m in messages}
-        shipped = await self._ship(messages)
-        done = shipped.rows | gone
-        self._done |= done
-        await self._remove()
-        for topic, count in shipped.messages.items():
-            metrics.PUBLISHED.labels(topic).inc(count)
-        if shipped.errors:
-            await self._failed(shipped)
-        return len(done)
+        by_topic: dict[str, list[outbox.OutboxRow]] = {}
+        for row in rows:
+            by_topic.setdefault(self._topic_of(row), []).append(row)
+        for topic, part in by_topic.items():
+            round_ = self._queue(topic).publish(part)
+            self._under_way[topic] = asyncio.create_task(round_, name=f"publish to {topic}")
+        return await self._done_of([self._under_way[topic] for topic in by_topic])
 
-    async def _remove(self) -> None:
-        """What is published; where that fails it is not published once more, but removed later."""
-        if self._done:
-            await outbox.delete(self._database, sorted(self._done))
-            self._done.clear()
+    async def _done_of(self, rounds: Sequence[asyncio.Task[int]]) -> int:
+        """How many rows are gone, as far as the rounds do not keep the others waiting."""
+        done, slow = await asyncio.wait(rounds, timeout=BESIDE_SECONDS)
+        for round_ in slow:
+            round_.add_done_callback(lambda _: self._wake.set())
+        self._under_way = {t: r for t, r in self._under_way.items() if r not in done}
+        errors = [error for round_ in done if (error := round_.exception())]
+        if errors:
+            raise errors[0]
+        return sum(round_.result() for round_ in done)
+
+    def _end_rounds(self) -> None:
+        """Takes note of rounds that went on beside others."""
+        for topic, round_ in list(self._under_way.items()):
+            if round_.done():
+                del self._under_way[topic]
+                round_.result()
+
+    async def _next_rows(self) -> Sequence[outbox.OutboxRow]:
+        """In one look while every topic goes on; else each topic that does is asked for alone."""
+        busy = {t for t, q in self._queues.items() if t in self._under_way or q.rest_seconds}
+        if not busy:
+            return await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES)
+        updates = self._options.topics.task_updates
+        topics = {updates, self._options.topics.dead_letters, *self._queues} - busy
+        rows: list[outbox.OutboxRow] = []
+        for topic in sorted(topics):
+            queue = None if topic == updates else topic
+            rows += await outbox.next_rows(self._database, ROWS, max_bytes=ROWS_BYTES, queue=queue)
+        return rows
+
+    def _topic_of(self, row: outbox.OutboxRow) -> str:
+        return row.topic if isinstance(row, outbox.Letter) else self._options.topics.task_updates
+
+    def _queue(self, topic: str) -> TopicQueue:
+        queue = self._queues.get(topic)
+        if queue is None:
+            queue = self._queues[topic] = TopicQueue(
+                topic,
+                database=self._database,
+                options=self._options,
+                is_alive=self._identity.is_alive,
+            )
+        return queue
 
     async def _turn_until_stopped(self) -> None:
         try:
@@ -143,18 +176,22 @@ class Relay:
     async def _turn(self) -> None:
         try:
             published = await self.run_once()
-        except (KafkaUnavailable, InvalidSettings) as error:
-            await rest(self._kafka.failed(error), until=self._stopping)
+            await self._count_refused()
         except StoreUnavailable as error:
             await rest(self._postgres.failed(error), until=self._stopping)
         else:
             self._postgres.is_over()
             if published:
-                self._kafka.is_over()
                 self._empty_looks = 0
             else:
                 self._empty_looks += 1
                 await self._idle()
+
+    async def _count_refused(self) -> None:
+        now = time.monotonic()
+        if self.is_leader and now - self._counted > COUNT_SECONDS:
+            self._counted = now
+            metrics.OUTBOX_REFUSED.set(await outbox.count_refused(self._database))
 
     async def _idle(self) -> None:
         patience = MAX_PATIENCE if self.is_leader else FOLLOWER_PATIENCE
@@ -163,6 +200,8 @@ class Relay:
             # Whoever does not lead is woken as often as the leader, and has nothing to do.
             await rest(seconds, until=self._stopping)
             return
+        rests = [q.rest_seconds for q in self._queues.values() if q.rest_seconds]
+        seconds = min([seconds, *rests])
         wake = asyncio.ensure_future(self._wake.wait())
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -184,46 +223,25 @@ class Relay:
             log.info("relay leads")
         return self.is_leader
 
-    def _encode(self, row: outbox.OutboxRow) -> tuple[Outgoing, ...]:
-        return tuple(encode(row, self._options, max_bytes=self._max_bytes))
-
-    async def _ship(self, messages: list[Outgoing]) -> Shipped:
-        nothing = Shipped(rows=frozenset(), messages={}, errors=())
-        if not messages:
-            return nothing
-        producer = await self._producer()
-        if not self._identity.is_alive():
-            return nothing
-        with kafka_errors("publish"):
-            return await ship(
-                producer,
-                messages,
-                max_bytes=self._max_bytes,
-                patience_seconds=self._options.publish_timeout_seconds,
-            )
-
-    async def _producer(self) -> AIOKafkaProducer:
-        if not self._life.is_open:
-            await ensure_topics(self._options)
-        return await self._life.current()
-
-    async def _failed(self, shipped: Shipped) -> None:
-        if shipped.was_too_large and self._max_bytes > SMALLEST_BYTES:
-            self._max_bytes = max(SMALLEST_BYTES, self._max_bytes // 2)
-            log.warning("Kafka refuses a batch as too large", max_bytes_now=self._max_bytes)
-            return
-        await self._life.replace()
-        with kafka_errors("publish"):
-            raise shipped.errors[0]
-
     async def _flush(self, grace_seconds: float) -> None:
         if not self._identity.is_alive():
             return  # others may lead by now, and PostgreSQL does not answer
+        for queue in self._queues.values():
+            queue.try_now()
         try:
             async with asyncio.timeout(grace_seconds):
-                while await self.run_once():
-                    pass
+                while await self.run_once() or self._under_way:
+                    if self._under_way:
+                        await asyncio.wait(self._under_way.values())
             if self.is_leader:
                 await workers.resign(self._database, ROLE, self._identity.worker())
-        except (TimeoutError, KafkaUnavailable, StoreUnavailable, InvalidSettings) as error:
+        except (TimeoutError, StoreUnavailable) as error:
             log.info("rows are left in the outbox", reason=str(error) or "no time left")
+
+    async def _close(self) -> None:
+        rounds = list(self._under_way.values())
+        for round_ in rounds:
+            round_.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
+        for queue in self._queues.values():
+            await queue.close()

@@ -10,17 +10,17 @@ from dataclasses import replace
 
 from orchestrator.bus.dead_letters import (
     FIRST_SEEN,
-    GAP,
     HEADERS_LEFT_OUT,
     KEY_LENGTH,
     LENGTH,
-    OF_TASKS,
+    OF_RANGES,
     PUBLISH_TOO_LARGE,
     REPLAY_OF,
     REPLAYS,
 )
 from orchestrator.bus.headers import Headers, first, headers_to_bytes
 from orchestrator.bus.letters import DeadLetterView
+from orchestrator.bus.options import Topics
 from orchestrator.bus.producer import Publisher
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
@@ -29,25 +29,33 @@ from orchestrator.store.database import Database
 from orchestrator.store.replays import count_replay, replays_of_messages, replays_of_tasks
 
 MAX_REPLAYS = 3
-NO_MESSAGE = (GAP, PUBLISH_TOO_LARGE)
+NO_MESSAGE = (*OF_RANGES, PUBLISH_TOO_LARGE)
 """Reasons of letters that stand for no message that ever came in."""
 
 
-def obstacle(letter: DeadLetterView, *, force: bool, is_edited: bool = False) -> str | None:
+def obstacle(
+    letter: DeadLetterView, *, topics: Topics, force: bool, is_edited: bool = False
+) -> str | None:
     """Why the letter can't be sent again; None where it can.
 
     `force` allows what was sent again too often, an edited value replaces one that was cut.
     """
-    is_of_nothing = letter.reason in OF_TASKS and letter.task_id is None
-    if letter.reason in NO_MESSAGE or not letter.topic or is_of_nothing:
+    if letter.reason in NO_MESSAGE or not letter.topic or letter.is_of_range:
         return (
             f"dead letter {letter.id} ({letter.reason}) tells what happened and holds no message: "
             "there is nothing to send again"
         )
-    if letter.reason in OF_TASKS and is_edited:
+    if letter.is_of_task and is_edited:
         return (
             f"dead letter {letter.id} ({letter.reason}) is about a task that is stored: what it "
             "was given can't be edited any more; publish another task"
+        )
+    # Whoever may write to the topic of the letters writes this header.
+    if not letter.is_of_task and letter.topic not in topics.inputs:
+        return (
+            f"dead letter {letter.id} names topic {letter.topic!r} as its origin: messages are "
+            f"sent again only to {' and '.join(map(repr, topics.inputs))}; publish the value "
+            "(`dead-letters show --raw`) yourself if it is meant for one of them"
         )
     lacks = _lacks(letter, is_edited=is_edited)
     if lacks is not None:
@@ -65,7 +73,7 @@ def _too_often(letter_id: str, replays: int) -> str:
 
 
 def _lacks(letter: DeadLetterView, *, is_edited: bool) -> str | None:
-    if letter.reason in OF_TASKS:
+    if letter.is_of_task:
         return None
     if first(letter.headers, LENGTH) is not None and not is_edited:
         return "the beginning of its message"
@@ -80,7 +88,7 @@ async def counted(database: Database, letters: Sequence[DeadLetterView]) -> list
     tasks = await replays_of_tasks(database, _task_ids(letters))
 
     def replays(letter: DeadLetterView) -> int:
-        of_task = tasks.get(TaskId(letter.task_id or ""), 0) if letter.reason in OF_TASKS else 0
+        of_task = tasks.get(TaskId(letter.task_id or ""), 0) if letter.is_of_task else 0
         return max(letter.replays, messages.get(letter.origin, 0), of_task)
 
     return [replace(letter, replays=replays(letter)) for letter in letters]
@@ -89,13 +97,13 @@ async def counted(database: Database, letters: Sequence[DeadLetterView]) -> list
 async def resting(database: Database, letters: Sequence[DeadLetterView]) -> Mapping[str, str]:
     """Letters, by id, whose task can't be sent back to work as it is now, and why."""
     problems = await operations.not_retryable(database, _task_ids(letters))
-    of_tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+    of_tasks = [letter for letter in letters if letter.is_of_task]
     found = {letter.id: problems.get(TaskId(letter.task_id or "")) for letter in of_tasks}
     return {id_: f"dead letter {id_}: {problem}" for id_, problem in found.items() if problem}
 
 
 def _task_ids(letters: Sequence[DeadLetterView]) -> list[TaskId]:
-    return sorted({TaskId(i.task_id) for i in letters if i.reason in OF_TASKS and i.task_id})
+    return sorted({TaskId(i.task_id) for i in letters if i.is_of_task and i.task_id})
 
 
 async def replay(
@@ -119,7 +127,9 @@ async def replay(
         StoreUnavailable: those that were not yielded were not published.
     """
     for letter in letters:
-        if problem := obstacle(letter, force=force, is_edited=value is not None):
+        if problem := obstacle(
+            letter, topics=publisher.topics, force=force, is_edited=value is not None
+        ):
             raise NotAllowed(problem)
     async for letter in paced(letters, per_second=per_second):
         replays = await _count(database, letter, force=force)
@@ -156,4 +166,5 @@ def _replay_headers(letter: DeadLetterView, replays: int) -> Headers:
     first_seen = first(letter.headers, FIRST_SEEN)
     kept = ((FIRST_SEEN, first_seen),) if first_seen else ()
     kin = ((REPLAYS, str(replays)), (REPLAY_OF, letter.origin))
-    return (*letter.original_headers, *kin, *kept)
+    # Ours first: the first of a name counts, whatever the letter claims its message had.
+    return (*kin, *kept, *letter.original_headers)

@@ -9,18 +9,21 @@ import time
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka import errors as kafka
 
 from orchestrator.bus.damaged import damaged_batch
 from orchestrator.bus.gaps import Gap, damage_letter, gap_letter
+from orchestrator.bus.group import Group
 from orchestrator.bus.ingest import Engine, Ingest
 from orchestrator.bus.intake import Part, Reader
 from orchestrator.bus.mirror import Mirror
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.placing import find_places
-from orchestrator.bus.polling import Damage, Polling, Records
+from orchestrator.bus.polling import Damage, Polling, crash_at
+from orchestrator.bus.readers import Readers
+from orchestrator.bus.reading import Reading
 from orchestrator.bus.rebalance import Assignment
 from orchestrator.bus.rest import rest
+from orchestrator.bus.suspects import MAX_CRASHES, Suspects
 from orchestrator.bus.topic_ids import KnownTopics
 from orchestrator.bus.watch import Watch
 from orchestrator.domain.errors import KafkaUnavailable, StoreUnavailable
@@ -52,14 +55,14 @@ class Session:
         database: Database,
         options: BusOptions,
         engine: Engine,
-        cluster_id: str,
+        group: Group,
         stopping: asyncio.Event,
     ) -> None:
         self._consumer = consumer
         self._database = database
         self._options = options
         self._engine = engine
-        self._cluster_id = cluster_id
+        self._cluster_id = cluster_id = group.cluster_id
         self._stopping = stopping
         self._reader = Reader(options, cluster_id=cluster_id)
         self._ingest = Ingest(database, options, engine=engine, reader=self._reader)
@@ -68,10 +71,21 @@ class Session:
             consumer,
             self.assignment,
             batch_messages=options.batch_messages,
+            batch_bytes=options.batch_bytes,
             patience_seconds=options.stalled_after_seconds,
             stopping=stopping,
         )
-        self._mirror = Mirror(consumer)
+        self._suspects = Suspects(database, options, engine=engine, cluster_id=cluster_id)
+        self._reading = Reading(consumer, self.assignment, reader=self._reader)
+        self._mirror = Mirror(consumer, mark=group.mark)
+        self.readers = Readers(
+            consumer,
+            self.assignment,
+            database=database,
+            options=options,
+            engine=engine,
+            group=group,
+        )
         self._topics = KnownTopics(consumer, cluster_id=cluster_id)
         self._watch = Watch(consumer, self.assignment, options)
         self.postgres = Outage("PostgreSQL", during="intake", max_delay_seconds=RETRY_SECONDS)
@@ -95,6 +109,17 @@ class Session:
         self._notice_growth()
         await self._settle()
         self._apply_pressure()
+        suspect = None if self._paused else self._suspects.first(self.assignment.positions)
+        if suspect is not None:
+            await self._read_with_care(suspect)
+        else:
+            await self._read_all()
+        self._mirror.tick()
+        self._listen()
+        await self.readers.look()
+        await self._watch.check(is_paused=self._paused)
+
+    async def _read_all(self) -> None:
         generation = self.assignment.generation
         is_settled = not self.assignment.unplaced and not self._paused
         polled = await self._polling.poll(timeout_ms=POLL_MS if is_settled else UNSETTLED_POLL_MS)
@@ -103,14 +128,16 @@ class Session:
             if isinstance(polled, Damage):
                 await self._pass_over(polled)
             else:
-                await self._write(await self._parts(polled))
-        self._mirror.tick()
-        self._listen()
-        await self._watch.check(is_paused=self._paused)
+                parts = await self._reading.parts(polled)
+                if generation == self.assignment.generation:
+                    await self._write(parts)
 
     async def close(self) -> None:
         """Commits the last offsets; leaving the group is the consumer's own."""
         self._watch.close()
+        self.readers.close()
+        if self._stopping.is_set():  # whatever else ends a session may have killed its worker
+            await self._suspects.close(self.assignment.positions)
         await self._mirror.close()
 
     # What waits beside the messages: partitions without a place, gaps, pressure.
@@ -138,12 +165,14 @@ class Session:
             self.assignment.unplaced,
             cluster_id=self._cluster_id,
         )
+        await self._suspects.place(places.at)
         if generation != self.assignment.generation:
             return
         self._topics.note(places.topic_ids)
         for partition, position in places.at.items():
             self.assignment.place(partition, position, paused=self._paused)
             metrics.KAFKA_GAP.labels(*partition).set(0)
+        self._mirror.note(places.at)
         for partition, gap in places.gaps.items():
             await self._meet(partition, gap, generation=generation)
 
@@ -202,7 +231,7 @@ class Session:
         has_grown = any(known[t] > self._partitions.get(t, known[t]) for t in topics)
         self._partitions |= {t: count for t, count in known.items() if count}
         if has_grown:
-            self._consumer.subscribe(topics, listener=self.assignment)
+            self.readers.join_again()
 
     def _listen(self) -> None:
         silent = self._watch.silence_seconds(is_paused=self._paused)
@@ -222,38 +251,39 @@ class Session:
         else:
             self.assignment.resume_all()
 
-    # From records to rows.
+    # What may have killed the last reader.
 
-    async def _parts(self, records: Records) -> list[Part]:
-        """What to write: of each placed partition its messages, and how far it is read.
-
-        Also without messages: markers of transactions are passed without being handed out.
-        """
-        parts = []
-        for partition, position in list(self.assignment.positions.items()):
-            # Some came before, where the client was sent back to a position that had moved since.
-            found = [r for r in records.get(partition, ()) if r.offset >= position]
-            reached = await self._position(partition, default=position)
-            last = found[-1].offset + 1 if found else position
-            next_offset = max(last, reached)
-            if next_offset > position:
-                parts.append(
-                    Part(
-                        topic=partition.topic,
-                        partition=partition.partition,
-                        expected=position,
-                        next_offset=next_offset,
-                        items=tuple(self._reader.read(record) for record in found),
-                    )
-                )
-        return parts
-
-    async def _position(self, partition: TopicPartition, *, default: int) -> int:
+    async def _read_with_care(self, partition: TopicPartition) -> None:
         try:
-            position: int = await self._consumer.position(partition)
-        except kafka.IllegalStateError:
-            return default
-        return position
+            await self._attempt(partition, self.assignment.positions[partition])
+        except StoreUnavailable as error:
+            await self._hold(self.postgres.failed(error))
+
+    async def _attempt(self, partition: TopicPartition, position: int) -> None:
+        generation = self.assignment.generation
+        attempt = await self._suspects.begin(partition, position)
+        if attempt is None:
+            self.assignment.unplace([partition])
+            return
+        is_given_up = attempt.number > MAX_CRASHES
+        if is_given_up and not attempt.was_fetched:
+            await self._pass_over(crash_at(partition, position))
+            if self.assignment.positions.get(partition) != position:
+                await self._suspects.survived(partition, position, is_over=True)
+            return
+        is_singly = self._suspects.is_singly(partition)
+        records = await self._polling.poll_one(partition, max_records=1 if is_singly else None)
+        if is_singly and records:
+            await self._suspects.fetched(partition, position)
+        if generation == self.assignment.generation:
+            found = records.get(partition, ())
+            parts = await self._reading.part(partition, found, unread=is_given_up)
+            if generation == self.assignment.generation:
+                await self._write(parts)
+        is_over = is_given_up or not is_singly or not records
+        await self._suspects.survived(partition, position, is_over=is_over)
+
+    # From records to rows.
 
     async def _pass_over(self, damage: Damage) -> None:
         """Skips a batch that can't be decoded; its raw bytes become a dead letter."""
@@ -271,6 +301,7 @@ class Session:
             origin,
             next_offset=batch.next_offset,
             error=damage.error,
+            reason=damage.reason,
             station=self._reader.station,
         )
         part = Part(

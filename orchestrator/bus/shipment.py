@@ -5,9 +5,9 @@ partition ever gets a later message without the earlier ones.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka
@@ -37,6 +37,12 @@ class Shipped:
     messages: dict[str, int]
     """How many were, by topic."""
     errors: tuple[BaseException, ...]
+
+    @classmethod
+    def of(cls, topic: str, rows: Iterable[int], *, errors: tuple[BaseException, ...] = ()) -> Self:
+        """Rows of one topic, a message each."""
+        sent = frozenset(rows)
+        return cls(rows=sent, messages={topic: len(sent)} if sent else {}, errors=errors)
 
     @property
     def was_too_large(self) -> bool:

@@ -104,16 +104,19 @@ class _MetadataRequest10(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _MetadataRequest(Request[_MetadataRequest10]):  # type: ignore[misc]
+class MetadataRequest(Request[_MetadataRequest10]):  # type: ignore[misc]
+    """Of some topics; `with_rights` also what this user may do with them."""
+
     API_KEY = METADATA
 
-    def __init__(self, topics: Collection[str]) -> None:
+    def __init__(self, topics: Collection[str], *, with_rights: bool = False) -> None:
+        self._with_rights = with_rights
         self._topics: list[tuple[bytes, str, dict[int, bytes]]] = [
             (NO_ID, name, {}) for name in topics
         ]
 
     def build(self, request_struct_class: Any) -> Any:
-        return request_struct_class(self._topics, False, False, False, {})  # noqa: FBT003
+        return request_struct_class(self._topics, False, False, self._with_rights, {})  # noqa: FBT003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +139,7 @@ async def ask(consumer: AIOKafkaConsumer, topics: Collection[str]) -> Known | No
     with kafka_errors("ask for the topics' ids"):
         async with answered_within(consumer, TIMEOUT_SECONDS):
             try:
-                response = await client.send(client.get_random_node(), _MetadataRequest(topics))
+                response = await client.send(client.get_random_node(), MetadataRequest(topics))
             except NotImplementedError:
                 return None  # a broker before Kafka 2.8
     found = response.to_object()

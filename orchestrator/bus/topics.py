@@ -58,11 +58,13 @@ async def _connect(options: BusOptions) -> AIOKafkaAdminClient:
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def missing_topics(options: BusOptions) -> tuple[str, ...]:
-    """Which of our topics the cluster does not have."""
+async def missing_topics(
+    options: BusOptions, names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Which of these topics, or of all ours, the cluster does not have."""
     async with admin(options) as client:
         with kafka_errors("list the topics"):
-            listed = await _listed(client, options.topics.all)
+            listed = await _listed(client, options.topics.all if names is None else names)
     if listed.hidden:
         raise InvalidSettings(not_allowed(options, listed.hidden))
     return listed.missing
@@ -143,13 +145,13 @@ async def look_at_cluster(options: BusOptions) -> ClusterView:
     )
 
 
-async def ensure_topics(options: BusOptions) -> tuple[str, ...]:
-    """Creates what is missing; answers what it created.
+async def ensure_topics(options: BusOptions, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Creates what is missing of these topics, or of all ours; answers what it created.
 
     Raises:
         InvalidSettings: a topic is missing and may not be created.
     """
-    missing = await missing_topics(options)
+    missing = await missing_topics(options, names)
     if not missing:
         return ()
     if not options.create_topics:
@@ -193,6 +195,12 @@ async def _create(client: AIOKafkaAdminClient, topics: list[NewTopic]) -> None:
 def _check_created(response: Any) -> None:
     for name, code, *rest in response.topic_errors:
         error = kafka.for_code(code)
+        if error is kafka.InvalidTopicError:
+            why = rest[0] if rest and rest[0] else "its name is not valid"
+            raise InvalidSettings(
+                f"{OWN_PREFIX}TOPIC_…: Kafka refuses to create topic {name!r}: {why}; choose "
+                "another name"
+            )
         if error not in (kafka.NoError, kafka.TopicAlreadyExistsError):
             raise error(f"topic {name!r}: {rest[0] if rest and rest[0] else ''}")
 

@@ -1,4 +1,4 @@
-"""Lag, silence, and the watchdog: who stands still beside unread messages is built anew."""
+"""Lag, open transactions, silence; and the watchdog, which has a stalled consumer built anew."""
 
 import time
 from collections.abc import Mapping
@@ -8,8 +8,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from orchestrator.bus.connection import CLIENT_ERRORS, answered_within
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.rebalance import Assignment
+from orchestrator.bus.transactions import PATIENCE_SECONDS, blocked_text, open_transactions
 from orchestrator.domain.errors import KafkaUnavailable
 from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 INTERVAL_SECONDS = 5.0
 BREAK_SECONDS = 2.0
@@ -29,6 +33,9 @@ class Watch:
         self._progress = time.monotonic()
         self._checked = time.monotonic()
         self._shown: set[TopicPartition] = set()
+        self._blocked: dict[TopicPartition, tuple[int, float]] = {}
+        """At which offset an open transaction stands before messages, and since when we know."""
+        self._told: set[tuple[TopicPartition, int]] = set()
         self._answered_ms = 0
         """When Kafka last answered a fetch, by its client."""
         self._heard = self._listened = time.monotonic()
@@ -50,6 +57,8 @@ class Watch:
             return
         self._checked = now
         self._show()
+        self._look_for_transactions(now)
+        await self._tell_of_transactions(now)
         if now - self._progress > self._patience and await self._has_more():
             raise KafkaUnavailable(
                 f"Kafka: no message came for {self._patience:g} s although there are some: "
@@ -84,9 +93,39 @@ class Watch:
                 end = self._consumer.highwater(partition) or position
                 metrics.KAFKA_LAG.labels(*partition).set(max(0, end - position))
 
+    def _look_for_transactions(self, now: float) -> None:
+        """A partition of which everything is read but what an open transaction stands before."""
+        before, self._blocked = self._blocked, {}
+        for partition, position in self._assignment.positions.items():
+            if partition not in self._consumer.assignment():
+                continue
+            end = self._consumer.highwater(partition) or 0
+            stable = self._consumer.last_stable_offset(partition)
+            is_blocked = stable is not None and position == stable < end
+            metrics.KAFKA_BLOCKED.labels(*partition).set(end - position if is_blocked else 0)
+            if is_blocked:
+                at, since = before.get(partition, (position, now))
+                self._blocked[partition] = (position, since if at == position else now)
+
+    async def _tell_of_transactions(self, now: float) -> None:
+        self._told &= {(p, at) for p, (at, _) in self._blocked.items()}
+        for partition, (at, since) in self._blocked.items():
+            if now - since < PATIENCE_SECONDS or (partition, at) in self._told:
+                continue
+            self._told.add((partition, at))
+            behind = (self._consumer.highwater(partition) or at) - at
+            try:
+                async with answered_within(self._consumer, TIMEOUT_SECONDS):
+                    found = await open_transactions(self._consumer._client, partition)  # noqa: SLF001
+            except TimeoutError:
+                found = []
+            text = blocked_text(partition, at=at, behind=behind, found=found)
+            log.warning("messages wait behind an open transaction", what=text)
+
     def _remove(self, partitions: set[TopicPartition]) -> None:
         for partition in partitions:
             metrics.KAFKA_LAG.remove(*map(str, partition))
+            metrics.KAFKA_BLOCKED.remove(*map(str, partition))
 
     async def _has_more(self) -> bool:
         positions = dict(self._assignment.positions)

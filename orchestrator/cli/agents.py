@@ -1,17 +1,19 @@
 """`orchestrator agents`: the catalogue in PostgreSQL; running workers see a change at once."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
+from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder
 from orchestrator.agents.health import AgentHealth, health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.registry import usable
 from orchestrator.agents.targets import agent_target
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.cli.output import AsJson, console, note, print_json, shortened, table
 from orchestrator.cli.session import settings_for, with_database
 from orchestrator.cli.target_view import (
@@ -56,8 +58,8 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add agents, or change those that are there; nothing is changed if one file is wrong."""
-    environ = settings_for("database").environ
-    declared = [agent for path in files for agent in _declared(path, environ)]
+    variables = settings_for("database").declarations
+    declared = [agent for path in files for agent in _declared(path, variables)]
 
     async def put(database: Database) -> tuple[dict[str, str], list[Agent]]:
         outcomes: dict[str, str] = {
@@ -89,14 +91,15 @@ def _not_undoable(declared: Sequence[Agent], known: Sequence[Agent]) -> list[Age
     ]
 
 
-def _declared(path: Path, environ: Mapping[str, str]) -> list[Agent]:
-    return load_folder(path, environ) if path.is_dir() else [load_file(path, environ)]
+def _declared(path: Path, variables: DeclarationVariables) -> list[Agent]:
+    return load_folder(path, variables) if path.is_dir() else [load_file(path, variables)]
 
 
 async def _all(database: Database) -> list[Agent]:
-    # What is stored has its variables filled in already.
-    documents = await stored.declarations(database)
-    return [parse(document, source="the catalogue", environ={}) for document in documents]
+    agents, problems = usable(await stored.declarations(database))
+    for problem in problems:
+        note(f"workers do not use it: {problem}")
+    return agents
 
 
 async def _one(database: Database, agent_id: str, tenant: str) -> Agent:

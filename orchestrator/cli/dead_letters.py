@@ -218,7 +218,7 @@ def replay_(  # noqa: PLR0913 # sizes: each is an option
     edited = None if value is None else _given_value(value)
     letters = run(read_dead_letters(options))
     meant_ones = _named(letters, letter_ids) if letter_ids else _of_all(letters, meant)
-    seen = look(meant_ones, force=force, is_edited=edited is not None)
+    seen = look(meant_ones, topics=options.topics, force=force, is_edited=edited is not None)
     if letter_ids and seen.problems:
         raise NotAllowed("\n".join(seen.problems))
     left = len(seen.problems)

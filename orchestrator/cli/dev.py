@@ -97,6 +97,10 @@ def _stack(servers: LocalServers, demo: DemoServers, environ: Mapping[str, str])
             "OPENAI_API_KEY": "demo",
             "LLM_MODEL": model,
         }
+    allowed = environ.get("ORCHESTRATOR_DECLARATION_VARIABLES")
+    if allowed:
+        # The demo's declarations are read beside your own.
+        addresses["ORCHESTRATOR_DECLARATION_VARIABLES"] = f"{allowed},DEMO_AGENTS_URL"
     defaults = {
         "ORCHESTRATOR_AGENTS_DIR": str(demo.declarations),
         "ORCHESTRATOR_WORKER_NAME": "dev",

@@ -13,9 +13,12 @@ from rich.text import Text
 
 from orchestrator.agents.targets import agent_target, model_target
 from orchestrator.bus.options import BusOptions
+from orchestrator.bus.topic_facts import look_at_topics
 from orchestrator.bus.topics import look_at_cluster, not_allowed
 from orchestrator.cli.doctor_agents import agent_findings, declared
+from orchestrator.cli.doctor_intake import intake_findings
 from orchestrator.cli.doctor_model import model_finding
+from orchestrator.cli.doctor_topics import topic_findings
 from orchestrator.cli.finding import Finding, skipped
 from orchestrator.cli.output import AsJson, console, print_json
 from orchestrator.cli.session import dev_addresses, run
@@ -28,8 +31,8 @@ from orchestrator.domain.errors import (
     SchemaForeign,
     SchemaMismatch,
 )
-from orchestrator.settings import Examined, Settings, examine_settings
-from orchestrator.store import duplicates, targets, workers
+from orchestrator.settings import Examined, examine_settings
+from orchestrator.store import duplicates, outbox, targets, workers
 from orchestrator.store.database import Database
 from orchestrator.store.pooler import check_sessions
 from orchestrator.store.revision import check_revision, head
@@ -45,7 +48,7 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 
 
 Ask = Annotated[
-    bool, typer.Option("--ask", help="Send the model one request with tools; this spends tokens.")
+    bool, typer.Option("--ask", help="Send the model two requests with tools; this spends tokens.")
 ]
 
 
@@ -107,7 +110,7 @@ async def _parts(found: Examined, *, may_ask: bool) -> AsyncIterator[Finding]:
     else:
         yield skipped("Kafka")
     if "database" in found.usable:
-        async for finding in _postgres(found.settings):
+        async for finding in _postgres(found):
             yield finding
     else:
         yield skipped("PostgreSQL")
@@ -121,6 +124,7 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
     try:
         async with asyncio.timeout(3 * options.request_timeout_seconds):
             cluster = await look_at_cluster(options)
+            facts = await look_at_topics(options)
     except (OrchestratorError, TimeoutError) as error:
         yield Finding(
             name="Kafka",
@@ -145,9 +149,12 @@ async def _kafka(options: BusOptions) -> AsyncIterator[Finding]:
         return
     counts = ", ".join(f"{name} ({cluster.topics[name]})" for name in options.topics.all)
     yield Finding(name="topics", state="ok", says=f"{counts}; partitions in brackets")
+    for finding in topic_findings(facts, options):
+        yield finding
 
 
-async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
+async def _postgres(found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     options = replace(settings.database, application_name="orchestrator-doctor", pool_size=1)
     database = Database(options)
     try:
@@ -162,7 +169,7 @@ async def _postgres(settings: Settings) -> AsyncIterator[Finding]:
         middle = before + (datetime.now(UTC) - before) / 2
         yield _server(facts)
         yield clock_finding((facts.now - middle).total_seconds())
-        async for finding in _contents(database, settings):
+        async for finding in _contents(database, found):
             yield finding
     except OrchestratorError as error:
         yield _unwell("PostgreSQL", error, "look at the server's log")
@@ -188,7 +195,8 @@ def _server(facts: ServerFacts) -> Finding:
     return Finding(name="PostgreSQL", state="ok", says=f"{says}, takes writes")
 
 
-async def _contents(database: Database, settings: Settings) -> AsyncIterator[Finding]:
+async def _contents(database: Database, found: Examined) -> AsyncIterator[Finding]:
+    settings = found.settings
     try:
         revision = await check_revision(settings.database.url)
     except (SchemaForeign, NotAllowed) as error:
@@ -207,10 +215,15 @@ async def _contents(database: Database, settings: Settings) -> AsyncIterator[Fin
         )
     for other in await duplicates.lately(database, within=timedelta(days=1)):
         yield duplicates_finding(other)
-    found = await declared(database, settings)
-    async for finding in agent_findings(found, environ=settings.environ):
+    for finding in await _refused(database):
         yield finding
-    for finding in await _pauses(database, found.agents, settings.llm_model):
+    if "kafka" in found.usable:
+        async for finding in intake_findings(database, settings.bus, lease=settings.engine.lease):
+            yield finding
+    agents = await declared(database, settings)
+    async for finding in agent_findings(agents, environ=settings.environ):
+        yield finding
+    for finding in await _pauses(database, agents.agents, settings.llm_model):
         yield finding
 
 
@@ -219,6 +232,19 @@ def _schema(revision: str) -> Finding:
         return Finding(name="schema", state="ok", says=f"fits this release (revision {revision})")
     says = f"revision {revision}, of a later release; this one needs {head()}, and works on it"
     return Finding(name="schema", state="warning", says=says, advice="use the later release")
+
+
+async def _refused(database: Database) -> list[Finding]:
+    """Messages that Kafka did not take, and that are kept until they are sent again."""
+    return [
+        Finding(
+            name="outbox",
+            state="warning",
+            says=f"topic {r.topic!r} refused {r.rows} messages, which are set aside: {r.reason}",
+            advice="correct the topic, then run `orchestrator outbox retry`",
+        )
+        for r in await outbox.refused(database)
+    ]
 
 
 async def _pauses(database: Database, agents: Sequence[Agent], model: str) -> list[Finding]:

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.agents.declaration import load_folder, parse
+from orchestrator.agents.declaration import load_folder
 from orchestrator.agents.health import AgentHealth, health
 from orchestrator.agents.http import agent_http_client
+from orchestrator.agents.registry import usable
 from orchestrator.agents.signature import secret_key
 from orchestrator.cli.finding import Finding
 from orchestrator.domain.agent import Agent
@@ -23,33 +24,31 @@ class Declared:
     agents: Sequence[Agent]
     problems: Sequence[str] = ()
     """What is wrong with files of the folder: a worker adds none of it then, and ends."""
+    unusable: Sequence[str] = ()
+    """What is wrong with stored declarations: workers leave these out."""
 
 
 async def declared(database: Database, settings: Settings) -> Declared:
-    """Those of the catalogue, and those of ORCHESTRATOR_AGENTS_DIR: a start adds or changes them.
-
-    Raises:
-        InvalidAgent: this release can't read an agent that is stored.
-    """
-    found = [
-        parse(document, source="the catalogue", environ={})
-        for document in await stored.declarations(database)
-    ]
+    """Those of the catalogue, and those of ORCHESTRATOR_AGENTS_DIR, which a start adds."""
+    found, unusable = usable(await stored.declarations(database))
     folder = settings.agents_dir
     if folder is None or not folder.is_dir():  # that there is none, the settings say
-        return Declared(agents=found)
+        return Declared(agents=found, unusable=unusable)
     try:
-        added = load_folder(folder, settings.environ)
+        added = load_folder(folder, settings.declarations)
     except InvalidAgent as error:
-        return Declared(agents=found, problems=str(error).splitlines())
+        return Declared(agents=found, unusable=unusable, problems=str(error).splitlines())
     by_id = {(agent.tenant, agent.id): agent for agent in (*found, *added)}
-    return Declared(agents=[by_id[key] for key in sorted(by_id)])
+    return Declared(agents=[by_id[key] for key in sorted(by_id)], unusable=unusable)
 
 
 async def agent_findings(found: Declared, *, environ: Mapping[str, str]) -> AsyncIterator[Finding]:
     """A line for each wrong file, and for each agent whether it is ready and can be called."""
     for problem in found.problems:
         advice = "mend it: a worker that starts with this ORCHESTRATOR_AGENTS_DIR ends"
+        yield Finding(name="agents", state="failed", says=problem, advice=advice)
+    for problem in found.unusable:
+        advice = "workers do not use it; correct the declaration and add it again"
         yield Finding(name="agents", state="failed", says=problem, advice=advice)
     if not found.agents and not found.problems:
         advice = "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR"

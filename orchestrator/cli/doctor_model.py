@@ -21,7 +21,7 @@ async def model_finding(settings: Settings, *, may_ask: bool) -> Finding:
         return await _asked(settings)
     if options.provider != "openai":
         says = f"{options.model}: it can't be reached without spending tokens"
-        advice = "`orchestrator doctor --ask` sends one request"
+        advice = "`orchestrator doctor --ask` sends two requests"
         return Finding(name="model", state="skipped", says=says, advice=advice)
     return await _listed(settings)
 
@@ -36,7 +36,8 @@ async def _asked(settings: Settings) -> Finding:
         advice = "choose a model and an endpoint that support tool calls"
         return Finding(name="model", state="failed", says=_without_tool(turn), advice=advice)
     spent = f"{turn.usage.input_tokens} + {turn.usage.output_tokens} tokens"
-    says = f"{turn.model} answered with a tool call ({turn.duration_ms} ms, {spent})"
+    took = f"two requests, {turn.duration_ms} ms, {spent}"
+    says = f"{turn.model} answered with a tool call and accepted it in the next request ({took})"
     return Finding(name="model", state="ok", says=says)
 
 
@@ -51,8 +52,14 @@ def _without_tool(turn: Turn) -> str:
 
 async def _listed(settings: Settings) -> Finding:
     options = settings.model
-    url = options.base_url or OPENAI_URL
-    found = await model_health(base_url=url, api_key=options.api_key, name=options.name)
+    url = options.endpoint or OPENAI_URL
+    found = await model_health(
+        base_url=url,
+        api_key=options.api_key,
+        name=options.name,
+        query=options.query,
+        headers=options.headers,
+    )
     if found.problem is not None:
         advice = "OPENAI_API_KEY and OPENAI_BASE_URL say how"
         return Finding(name="model", state="failed", says=found.problem, advice=advice)

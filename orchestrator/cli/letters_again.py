@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import typer
 
-from orchestrator.bus.dead_letters import OF_TASKS
 from orchestrator.bus.letters import DeadLetterView
-from orchestrator.bus.options import BusOptions
+from orchestrator.bus.options import BusOptions, Topics
 from orchestrator.bus.producer import Publisher
 from orchestrator.bus.replay import counted, obstacle, paced, replay, resting
 from orchestrator.cli.output import note
@@ -41,7 +40,9 @@ def counts_told(letters: Sequence[DeadLetterView]) -> Sequence[DeadLetterView]:
         return letters
 
 
-def look(letters: Sequence[DeadLetterView], *, force: bool, is_edited: bool) -> Seen:
+def look(
+    letters: Sequence[DeadLetterView], *, topics: Topics, force: bool, is_edited: bool
+) -> Seen:
     """Which of the letters can be sent again now."""
     if not letters:
         return Seen(sendable=(), problems=())
@@ -50,7 +51,8 @@ def look(letters: Sequence[DeadLetterView], *, force: bool, is_edited: bool) -> 
         seen = await counted(database, letters)
         rest = await resting(database, seen)
         problems = {
-            letter.id: obstacle(letter, force=force, is_edited=is_edited) or rest.get(letter.id)
+            letter.id: obstacle(letter, topics=topics, force=force, is_edited=is_edited)
+            or rest.get(letter.id)
             for letter in seen
         }
         return Seen(
@@ -82,8 +84,8 @@ def send_all(
         if tell:
             typer.echo(printable(f"{letter.id}: {what}"))
 
-    messages = [letter for letter in letters if letter.reason not in OF_TASKS]
-    tasks = [letter for letter in letters if letter.reason in OF_TASKS]
+    messages = [letter for letter in letters if not letter.is_of_task]
+    tasks = [letter for letter in letters if letter.is_of_task]
 
     async def publish(database: Database) -> None:
         async with Publisher(options) as publisher:

@@ -54,6 +54,10 @@ SUBCOMMANDS = {
         module="orchestrator.cli.dead_letters",
         help="List, show and send again what could not be used.",
     ),
+    "outbox": Subcommand(
+        module="orchestrator.cli.outbox",
+        help="List and send again messages that Kafka refused.",
+    ),
     "topics": Subcommand(module="orchestrator.cli.topics", help="Create the Kafka topics."),
     "invariants": Subcommand(
         module="orchestrator.cli.invariants",

@@ -28,6 +28,7 @@ from orchestrator.cli.messages import (
 from orchestrator.cli.output import AsJson, complain, note, print_json
 from orchestrator.cli.session import run, settings_for, with_database
 from orchestrator.cli.watch import watch_one
+from orchestrator.domain.context import PROVIDERS
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.event import AGENT_RESULT
 from orchestrator.domain.ids import TaskId
@@ -86,7 +87,12 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option("--require", "-r", metavar="FIELD", help="To be collected; may be repeated."),
+        typer.Option(
+            "--require",
+            "-r",
+            metavar="FIELD",
+            help="To be collected; may be repeated. FIELD:event (or :agent, :person) says by whom.",
+        ),
     ] = None,
     data: Data = None,
     priority: Annotated[
@@ -118,7 +124,7 @@ def task(  # noqa: PLR0913 # sizes: each is an option of the command line
         {
             "task_id": task_id,
             "task_description": description,
-            "required_fields": list(require or ()),
+            "required_fields": [_required(text) for text in require or ()],
             "event_data": _fields(data, "--data"),
             "priority": None if priority is None else priority.value,
             "deadline": deadline,
@@ -248,6 +254,12 @@ async def _make_topics(options: BusOptions, names: set[str]) -> None:
     missing = tuple(sorted(names.intersection(await missing_topics(options))))
     if missing:
         await create_topics(options, missing)
+
+
+def _required(text: str) -> str | JsonObject:
+    """`approval:event` with who provides it; a colon before anything else belongs to the name."""
+    name, _, who = text.rpartition(":")
+    return {"name": name, "from": who} if name and who in PROVIDERS else text
 
 
 def _topic(options: BusOptions, message: Outgoing) -> str:

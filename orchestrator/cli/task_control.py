@@ -1,4 +1,4 @@
-"""`orchestrator tasks cancel|pause|resume|top-up|resolve`: what people tell unfinished tasks.
+"""`orchestrator tasks cancel|pause|resume|top-up|give|resolve`: what people tell unfinished tasks.
 
 Named tasks are told at once; those that a filter finds are counted first, and the count confirmed.
 """
@@ -14,7 +14,7 @@ from orchestrator.cli.output import AsJson, complain, confirm, console, note, pr
 from orchestrator.cli.session import cleaned, json_argument, user, with_database
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.errors import InvalidMessage, NotAllowed
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP
+from orchestrator.domain.event import AGENT_RESULT, CANCEL, GIVEN, PAUSE, RESUME, TOP_UP
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
@@ -41,7 +41,13 @@ By = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before many are told.")]
 
-DOING = {CANCEL: "cancelling", PAUSE: "pausing", RESUME: "resuming", TOP_UP: "topping up"}
+DOING = {
+    CANCEL: "cancelling",
+    PAUSE: "pausing",
+    RESUME: "resuming",
+    TOP_UP: "topping up",
+    GIVEN: "giving data to",
+}
 SO_ALREADY = {PAUSE: "was paused already", RESUME: "was not paused"}
 """Why a task is told nothing: it would change nothing."""
 
@@ -93,6 +99,25 @@ def top_up(  # noqa: PLR0913 # sizes: each is an option of the command line
         )
     payload: JsonObject = {"budget": more, **_said(by, reason)}
     _command(TOP_UP, selection(ids, filters), payload, yes=yes, as_json=as_json)
+
+
+def give(  # noqa: PLR0913 # sizes: each is an option of the command line
+    ids: Ids = None,
+    *,
+    filters: Filters = None,
+    given: Annotated[
+        str,
+        typer.Option("--set", metavar="JSON", help='The data, such as \'{"approval": "yes"}\'.'),
+    ],
+    reason: Reason = "",
+    by: By = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give tasks data, as an event does; only this provides fields that are from a person."""
+    data = object_of(given, option="--set")
+    payload: JsonObject = {"data": data, **_said(by, reason)}
+    _command(GIVEN, selection(ids, filters), payload, yes=yes, as_json=as_json)
 
 
 def resolve(  # noqa: PLR0913 # sizes: each is an option of the command line

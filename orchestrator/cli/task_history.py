@@ -16,7 +16,7 @@ from orchestrator.cli.task_view import cost_text, tokens_text
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
 from orchestrator.domain.errors import UnreadableJournal
-from orchestrator.domain.event import URGENT
+from orchestrator.domain.event import GIVEN, URGENT, told_by
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
     Accepted,
@@ -117,15 +117,17 @@ def _(body: Accepted) -> Told:
 @_of.register
 def _(body: EventApplied) -> Told:
     # What people tell tasks has these; of any other event they are data.
-    said = body.payload if body.event_type in URGENT else {}
-    who, reason = said.get("by"), said.get("reason")
+    said = body.payload if body.event_type in (*URGENT, GIVEN) else {}
+    who, reason = told_by(said, body.source), said.get("reason")
     about = "" if body.call is None else f" about call {body.step}/{body.call}"
-    return str(who or body.source or "engine"), f"event {body.event_type}{about}", str(reason or "")
+    return who or body.source or "engine", f"event {body.event_type}{about}", str(reason or "")
 
 
 @_of.register
 def _(body: Decided) -> Told:
     said = body.message.text if body.message is not None else ""
+    if body.message is not None and body.message.kept is not None and body.message.kept.cut:
+        said = f"{said} (of the answer not kept: {'; '.join(body.message.kept.cut)})".lstrip()
     match body.decision:
         case Delegate(calls=calls):
             what, why = f"call {', '.join(c.agent for c in calls)}" if calls else "look again", ""

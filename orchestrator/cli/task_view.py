@@ -89,7 +89,7 @@ def task_details(
     required = len(context.required_fields)
     parts.append(progress_bar(collected=required - len(context.missing), required=required))
     if context.missing:
-        parts.append(Text(printable(f"missing: {', '.join(context.missing)}")))
+        parts.append(Text(printable(f"missing: {context.labels(context.missing)}")))
     parts.append(Text(pretty(details.context)))
     if row.status is TaskStatus.COMPLETED and details.result is not None and not as_of:
         parts += [Text("\nresult", style="bold"), Text(pretty(details.result))]

@@ -150,6 +150,7 @@ app.command("pause")(task_control.pause)
 app.command("resume")(task_control.resume)
 app.command()(task_control.resolve)
 app.command("top-up")(task_control.top_up)
+app.command()(task_control.give)
 app.command()(task_travel.history)
 app.command()(task_travel.fork)
 

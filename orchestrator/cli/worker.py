@@ -71,7 +71,7 @@ def options_of(settings: Settings) -> Options:
         agentic=settings.agentic,
         migrates=settings.migrates,
         agents_dir=settings.agents_dir,
-        environ=settings.environ,
+        declarations=settings.declarations,
     )
 
 
@@ -143,7 +143,12 @@ class _Probes:
         return {"worker": self._heart}
 
     def ready(self) -> Mapping[str, Check]:
-        return {"worker": self._started, "postgresql": self._database, "kafka": self._intake}
+        return {
+            "worker": self._started,
+            "postgresql": self._database,
+            "kafka": self._intake,
+            "publishing": self._publishing,
+        }
 
     async def _heart(self) -> str | None:
         # That this is answered at all says that the event loop works.
@@ -157,3 +162,6 @@ class _Probes:
 
     async def _intake(self) -> str | None:
         return self.app.intake_problem() if self.app else "not connected yet"
+
+    async def _publishing(self) -> str | None:
+        return self.app.publishing_problem() if self.app else "not connected yet"

@@ -60,12 +60,29 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a model's answer holds beyond its text and calls.
+
+    It goes back unchanged to the model and endpoint that gave it, and to no other.
+    """
+
+    by: str
+    """Who gave it (`ModelOptions.sender`)."""
+    parts: JsonObject = field(default_factory=dict)
+    """`content`, `fields` and `metadata`, as the model's client reads and writes them."""
+    cut: Annotated[tuple[str, ...], Field(exclude_if=lambda v: not v)] = ()
+    """Parts that were not kept, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelMessage:
     """The model's answer as it came, so that the next prompt repeats it to the letter."""
 
     text: str = ""
     tool_calls: tuple[JsonObject, ...] = ()
     """`{"id", "name", "args"}`; for a call whose arguments are not JSON, `args` is the raw text."""
+    kept: Annotated[Kept | None, Field(exclude_if=lambda v: v is None)] = None
+    """None where text and calls are all there was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ within the budget together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from orchestrator.domain.budget import Allowance, Amounts, money_text
-from orchestrator.domain.event import TOP_UP
+from orchestrator.domain.budget import MAX_COST, Allowance, Amounts, micros, money_text
+from orchestrator.domain.event import CLI, TOP_UP
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
     AttemptFailed,
@@ -27,6 +27,9 @@ from orchestrator.engine.options import TaskLimits
 
 N = TypeVar("N", int, float)
 
+HEADROOM = 10
+"""How often the limit of a task without a budget a task may ask for, where no ceiling is set."""
+
 MAX_SECONDS = 1e10
 """However often it is topped up: three centuries, well within what a date can be."""
 
@@ -40,6 +43,8 @@ class Account:
     is_cost_bounded: bool
     """Else `allowed.cost_micros` says nothing."""
     began: datetime
+    most: Amounts
+    """How far messages can raise `allowed`; commands can raise it further."""
     spent: BudgetSpent | None = None
     """The planner's word that its turn does not fit; a top-up takes it back."""
 
@@ -66,7 +71,8 @@ def account(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Account
     """The task's account; a person's retry opens a new one with the budget it came with."""
     run = snapshot.current_run
     began = run[0].at if run and run[0].at is not None else snapshot.task.created_at
-    allowed, spent = _allowed(snapshot.task, limits), None
+    most = _ceilings(limits)
+    allowed, spent = _allowed(snapshot.task, limits, most), None
     steps = attempts = tokens = cost_micros = 0
 
     def used(at: datetime) -> Amounts:
@@ -94,8 +100,10 @@ def account(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Account
             case BudgetSpent() as body:
                 spent = body
             case EventApplied(event_type=event, payload=payload) if event == TOP_UP:
-                so_far = used(step.at or now)
-                allowed, spent = _topped_up(allowed, so_far, Amounts.of_top_up(payload)), None
+                more = Amounts.of_top_up(payload)
+                wanted, spent = _topped_up(allowed, used(step.at or now), more), None
+                is_ours = step.body.source == CLI
+                allowed = wanted if is_ours else _within(wanted, allowed, most)
             case _:
                 pass
     return Account(
@@ -103,6 +111,7 @@ def account(snapshot: Snapshot, *, limits: TaskLimits, now: datetime) -> Account
         used=used(now),
         is_cost_bounded=_cost_bound(snapshot.task, limits) is not None,
         began=began,
+        most=most,
         spent=spent,
     )
 
@@ -160,20 +169,52 @@ def fitting(costs: Sequence[int], *, left_micros: int | None, held_micros: int) 
     return fits
 
 
+def at_ceiling(budget: Account) -> str:
+    """The names of what no message can raise any more, with commas between."""
+    allowed, most = asdict(budget.allowed), asdict(budget.most)
+    if not budget.is_cost_bounded:
+        del allowed["cost_micros"]
+    names = (name.removesuffix("_micros") for name in allowed if allowed[name] >= most[name])
+    return ", ".join(names)
+
+
 def _cost_bound(task: Task, limits: TaskLimits) -> int | None:
     own = task.budget.cost_micros
     return limits.max_cost_micros if own is None else own
 
 
-def _allowed(task: Task, limits: TaskLimits) -> Amounts:
-    own = task.budget
-    seconds = limits.max_age.total_seconds() if own.seconds is None else own.seconds
+def _ceilings(limits: TaskLimits) -> Amounts:
+    said, cost = limits.ceilings, limits.max_cost_micros
+    top = micros(MAX_COST) if cost is None else HEADROOM * cost
     return Amounts(
-        steps=limits.max_steps if own.steps is None else own.steps,
-        attempts=limits.max_attempts if own.attempts is None else own.attempts,
-        tokens=limits.max_tokens if own.tokens is None else own.tokens,
-        cost_micros=_cost_bound(task, limits) or 0,
-        seconds=seconds,
+        steps=said.steps or HEADROOM * limits.max_steps,
+        attempts=said.attempts or HEADROOM * limits.max_attempts,
+        tokens=said.tokens or HEADROOM * limits.max_tokens,
+        cost_micros=said.cost_micros or top,
+        seconds=said.seconds or HEADROOM * limits.max_age.total_seconds(),
+    )
+
+
+def _allowed(task: Task, limits: TaskLimits, most: Amounts) -> Amounts:
+    """Whoever sends a task may ask for less than the limit, and for more up to the ceiling."""
+    own = task.budget
+    return Amounts(
+        steps=min(own.steps or limits.max_steps, most.steps),
+        attempts=min(own.attempts or limits.max_attempts, most.attempts),
+        tokens=min(own.tokens or limits.max_tokens, most.tokens),
+        cost_micros=min(_cost_bound(task, limits) or 0, most.cost_micros),
+        seconds=min(own.seconds or limits.max_age.total_seconds(), most.seconds),
+    )
+
+
+def _within(wanted: Amounts, allowed: Amounts, most: Amounts) -> Amounts:
+    """What a message makes of a budget: what a command allowed stays."""
+    return Amounts(
+        steps=min(wanted.steps, max(allowed.steps, most.steps)),
+        attempts=min(wanted.attempts, max(allowed.attempts, most.attempts)),
+        tokens=min(wanted.tokens, max(allowed.tokens, most.tokens)),
+        cost_micros=min(wanted.cost_micros, max(allowed.cost_micros, most.cost_micros)),
+        seconds=min(wanted.seconds, max(allowed.seconds, most.seconds)),
     )
 
 

@@ -123,7 +123,7 @@ class Calls:
             return self._parked(due, refused)
         _tell(due, result)
         if result.status is not CallStatus.ERROR:
-            return self._outcome(due, agent, result)
+            return self._outcome(due, snapshot, agent, result)
         is_open = result.retryable or result.is_unsure
         if is_open and is_once(due.call, agent) and result.was_sent:
             return await self._ask_after(due, snapshot, agent)
@@ -137,7 +137,7 @@ class Calls:
             known = await self._caller.status(self._request(due, snapshot, agent))
             # Where the lease was lost again on the way, nobody was asked: that is no answer.
             if known is None or known.was_sent or known.fault is not None:
-                return self._resolved(due, agent, known)
+                return self._resolved(due, snapshot, agent, known)
 
     async def abandon(self, due: DueCall, snapshot: Snapshot, agent: Agent | None) -> CallFinished:
         """The call ends without a result; an agent that wants to be told so is told, once."""
@@ -206,13 +206,15 @@ class Calls:
             compensates=due.call.compensates,
         )
 
-    def _outcome(self, due: DueCall, agent: Agent, result: CallResult) -> Outcome:
+    def _outcome(
+        self, due: DueCall, snapshot: Snapshot, agent: Agent, result: CallResult
+    ) -> Outcome:
         if result.status is CallStatus.ACCEPTED:
             until = self._now() + self._options.async_result_timeout
             return _finished(due, result, until=until)
         # What undoes an effect collects nothing.
         fields = () if due.call.compensates else agent.output_fields
-        return _finished(due, result, fields=fields)
+        return _finished(due, result, fields=snapshot.context.open_to("agent", fields))
 
     def _failed(self, due: DueCall, result: CallResult, *, is_unsure: bool) -> Outcome:
         retry_at = self._options.agent_retry.next_attempt_at(
@@ -236,12 +238,14 @@ class Calls:
             )
         )
 
-    def _resolved(self, due: DueCall, agent: Agent, known: CallResult | None) -> Outcome:
+    def _resolved(
+        self, due: DueCall, snapshot: Snapshot, agent: Agent, known: CallResult | None
+    ) -> Outcome:
         """The outcome of a call that may have taken effect and must not be made again."""
         if known is None:
             return _unknown(due, "it does not know the call")
         if known.status is not CallStatus.ERROR or not (known.retryable or known.is_unsure):
-            return self._outcome(due, agent, known)
+            return self._outcome(due, snapshot, agent, known)
         if not known.retryable:
             return _unknown(due, known.error or "it does not say")
         return self._asked_again(due, agent, known)

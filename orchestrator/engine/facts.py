@@ -8,6 +8,7 @@ from datetime import datetime
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.budget import micros
 from orchestrator.domain.call import Call, CallStatus
+from orchestrator.domain.context import Context, collected
 from orchestrator.domain.decision import Decision, Delegate, Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.event import AGENT_RESULT
@@ -126,10 +127,11 @@ def came_second(body: CallFinished) -> EventApplied:
     return EventApplied(event_type=AGENT_RESULT, payload=payload, step=body.step, call=body.call)
 
 
-def turn_change(turn: Turn) -> JsonObject | None:
+def turn_change(turn: Turn, context: Context) -> JsonObject | None:
     change: JsonObject = {}
-    if turn.collected:
-        change["collected_data"] = turn.collected
+    # Of a field that somebody else provides no planner can say that it is there.
+    if found := collected(context.open_to("any", turn.collected), turn.collected):
+        change["collected_data"] = found
     state = turn.state
     if state is None and isinstance(turn.decision, Delegate) and turn.decision.calls:
         state = f"calling {', '.join(c.agent for c in turn.decision.calls)}"

@@ -1,11 +1,23 @@
 """Messages about a task become steps: what each one changes, and which call it answers (pure)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
+from orchestrator.agents.schemas import violations
+from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Call, CallStatus
-from orchestrator.domain.context import collected, event_change
+from orchestrator.domain.context import Context, collected
 from orchestrator.domain.decision import Delegate
-from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TOP_UP, InboxMessage
+from orchestrator.domain.event import (
+    AGENT_RESULT,
+    CANCEL,
+    CLI,
+    GIVEN,
+    PAUSE,
+    RESUME,
+    TOP_UP,
+    InboxMessage,
+    told_by,
+)
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -15,20 +27,22 @@ from orchestrator.engine.compensation import is_compensating, undoing
 FOLDED_AT_ONCE = 50
 """Each message looks at all steps so far."""
 
+AGAINST_SCHEMA = "the agent_result holds an output against the agent's schema"
+"""As of an output in an agent's own answer; a person who settles a call knows what came of it."""
 ITS_ADVICE = "the agent says that a new call may help"
 """Of a late error with `retryable`."""
 
-OutputFields = Callable[[AgentId], Sequence[str]]
-"""The fields that an agent can add to `collected_data`."""
-
 
 def fold(
-    snapshot: Snapshot, messages: Sequence[InboxMessage], *, output_fields: OutputFields
+    snapshot: Snapshot, messages: Sequence[InboxMessage], *, agents: Mapping[AgentId, Agent]
 ) -> list[Step]:
-    """One step a message, in order, up to and with the first `cancel`."""
+    """One step a message, in order, up to and with the first `cancel`.
+
+    Of an agent that is not in `agents` any more nothing is collected.
+    """
     steps: list[Step] = []
     for message in messages:
-        step = _step(snapshot, message, output_fields=output_fields)
+        step = _step(snapshot, message, agents=agents)
         steps.append(step)
         snapshot = snapshot.after([step])
         if message.event_type == CANCEL and not is_compensating(snapshot):
@@ -36,13 +50,13 @@ def fold(
     return steps
 
 
-def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFields) -> Step:
+def _step(snapshot: Snapshot, message: InboxMessage, *, agents: Mapping[AgentId, Agent]) -> Step:
     seq = Seq(snapshot.seq + 1)
     if message.event_type == AGENT_RESULT:
         answered = _answered(snapshot, message)
         if answered is not None:
-            fields = () if answered.compensates else output_fields(answered.agent)
-            return _late_result(seq, message, answered, fields)
+            agent = agents.get(answered.agent)
+            return _late_result(seq, message, answered, agent, context=snapshot.context)
     body = EventApplied(
         event_type=message.event_type,
         payload=message.payload,
@@ -55,14 +69,20 @@ def _step(snapshot: Snapshot, message: InboxMessage, *, output_fields: OutputFie
     if message.event_type in (CANCEL, PAUSE, RESUME, TOP_UP, AGENT_RESULT):
         # A result that nobody waits for (any more) is kept in the journal and changes nothing.
         return Step(seq=seq, body=body)
-    change = event_change(snapshot.context.required_fields, message.payload)
-    return Step(seq=seq, body=body, change=change)
+    return Step(seq=seq, body=body, change=_data_change(snapshot.context, message))
+
+
+def _data_change(context: Context, message: InboxMessage) -> JsonObject:
+    if message.event_type == GIVEN and message.source == CLI:
+        data = message.payload.get("data")
+        return context.event_change(data if isinstance(data, dict) else {}, by="person")
+    return context.event_change(message.payload, by="event")
 
 
 def _said(message: InboxMessage) -> str:
     """`paused by ops: the CRM is down`, from what the event says."""
     word = "paused" if message.event_type == PAUSE else "resumed"
-    by, reason = message.payload.get("by"), message.payload.get("reason")
+    by, reason = told_by(message.payload, message.source), message.payload.get("reason")
     who = f" by {by}" if by else ""
     return f"{word}{who}: {reason}" if reason else f"{word}{who}"
 
@@ -94,15 +114,23 @@ def _is_final(step: Step, decision: Seq, call: int | None) -> bool:
     )
 
 
-def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[str]) -> Step:
+def _late_result(
+    seq: Seq, message: InboxMessage, call: Call, agent: Agent | None, *, context: Context
+) -> Step:
     assert message.step is not None
     payload = message.payload
     output = payload.get("output")
     values: JsonObject = output if isinstance(output, dict) else {}
     status = _status(payload.get("status", CallStatus.SUCCESS.value))
+    wrong: list[str] = []
+    if agent is not None and status is CallStatus.SUCCESS and message.source != CLI:
+        wrong = violations(agent.output_schema, values)
+    if wrong:
+        status = CallStatus.ERROR
     said = payload.get("usage")
     usage = said if isinstance(said, dict) else None
-    found = collected(fields, values) if status is CallStatus.SUCCESS else {}
+    fields = () if agent is None or call.compensates else agent.output_fields
+    found = collected(context.open_to("agent", fields), values)
     return Step(
         seq=seq,
         body=CallFinished(
@@ -111,13 +139,14 @@ def _late_result(seq: Seq, message: InboxMessage, call: Call, fields: Sequence[s
             agent=call.agent,
             status=status,
             output=values,
-            error=_error(payload, status),
-            by=str(payload.get("by") or ""),
+            error=f"{AGAINST_SCHEMA}: {'; '.join(wrong)}" if wrong else _error(payload, status),
+            by=told_by(payload, message.source),
             reason=str(payload.get("reason") or ""),
             usage=usage,
+            is_unsure=bool(wrong),
             cost_micros=call.charged(usage),
         ),
-        change={"collected_data": found} if found else None,
+        change={"collected_data": found} if found and status is CallStatus.SUCCESS else None,
     )
 
 

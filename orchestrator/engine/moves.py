@@ -10,7 +10,7 @@ from datetime import datetime
 
 from orchestrator.domain.call import Call
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
-from orchestrator.domain.event import CANCEL, PAUSE, RESUME, TOP_UP
+from orchestrator.domain.event import CANCEL, PAUSE, RESUME, TOP_UP, told_by
 from orchestrator.domain.ids import Seq, idempotency_key
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
@@ -30,6 +30,7 @@ from orchestrator.domain.step import (
 from orchestrator.engine.budgets import (
     Account,
     account,
+    at_ceiling,
     why_no_call,
     why_no_turn,
     why_over,
@@ -139,7 +140,7 @@ def next_move(
             pass
     if isinstance(move, OutOfBudget):
         patience = budget.ends + limits.max_age
-        return _out_of_budget(move, snapshot, patience=patience, now=now)
+        return _out_of_budget(move, snapshot, budget, patience=patience, now=now)
     return move
 
 
@@ -186,18 +187,18 @@ def _end(snapshot: Snapshot, *, now: datetime) -> Failed | Cancelled | None:
     """The end that no further step of the task's own changes."""
     for step in snapshot.current_run:
         if isinstance(step.body, EventApplied) and step.body.event_type == CANCEL:
-            return _cancelled(step.body.payload)
+            return _cancelled(step.body)
     deadline = snapshot.task.deadline
     if deadline is not None and now >= deadline:
         return Failed(code="deadline", reason=f"not done by its deadline {deadline.isoformat()}")
     return None
 
 
-def _cancelled(payload: JsonObject) -> Cancelled:
-    reason, by = payload.get("reason"), payload.get("by")
+def _cancelled(event: EventApplied) -> Cancelled:
+    reason = event.payload.get("reason")
     return Cancelled(
         reason="a cancel event" if reason is None else str(reason),
-        by="" if by is None else str(by),
+        by=told_by(event.payload, event.source),
     )
 
 
@@ -219,7 +220,7 @@ def _wind_up(snapshot: Snapshot, outcome: Completed | Failed | Cancelled) -> Aba
 
 
 def _out_of_budget(
-    move: OutOfBudget, snapshot: Snapshot, *, patience: datetime, now: datetime
+    move: OutOfBudget, snapshot: Snapshot, budget: Account, *, patience: datetime, now: datetime
 ) -> Move:
     if snapshot.context.is_complete:
         # What the last step within the limits brought is not thrown away.
@@ -227,7 +228,9 @@ def _out_of_budget(
     if snapshot.task.budget.when_exhausted == "fail" or now >= patience:
         failed = Failed(code="limit", reason=move.why)
         return Finish(outcome=failed) if move.is_unmade else _wind_up(snapshot, failed)
-    return _within(Sleep(waiting_for=f"a top-up: {move.why}", until=None), snapshot, patience)
+    full = at_ceiling(budget)
+    by = f" by `orchestrator tasks top-up` (messages can't raise {full} further)" if full else ""
+    return _within(Sleep(waiting_for=f"a top-up{by}: {move.why}", until=None), snapshot, patience)
 
 
 def _within(sleep: Sleep, snapshot: Snapshot, ends: datetime) -> Sleep:

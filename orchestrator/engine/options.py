@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from orchestrator.domain.budget import NO_BUDGET, Budget
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.retry import RetryPolicy
 
@@ -23,6 +24,11 @@ class TaskLimits:
     max_cost_micros: int | None = None
     max_age: timedelta = timedelta(days=7)
     """From the task's acceptance, waiting included; a task's own `deadline` may be earlier."""
+    ceilings: Budget = NO_BUDGET
+    """What a task's own budget and the top-ups of events come to at most.
+
+    None: ten times the limit above.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

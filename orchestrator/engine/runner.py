@@ -156,11 +156,10 @@ class Runner:
         """Folds unread messages in: of many a part at a time, so that others have their turn."""
         if not self._unapplied:
             return
-        known = {agent.id: agent.output_fields for agent in (await self._agents()).values()}
         while messages := self._unapplied[:FOLDED_AT_ONCE]:
             self._unapplied = self._unapplied[FOLDED_AT_ONCE:]
             before = self._record.snapshot
-            steps = fold(before, messages, output_fields=lambda agent: known.get(agent, ()))
+            steps = fold(before, messages, agents=await self._agents())
             applied = tuple((m.id, s.seq) for m, s in zip(messages, steps, strict=False))
             self._record.enqueue(steps, applied=applied)
             if len(steps) < len(messages):
@@ -204,7 +203,8 @@ class Runner:
         except NotNow as refused:
             self._park(self._tools.calls.parked_turn(refused))
             return None
-        decided = self._record.next(decided_by(said), change=turn_change(said))
+        change = turn_change(said, self._record.snapshot.context)
+        decided = self._record.next(decided_by(said), change=change)
         log.debug("decision", step=decided.seq, type=said.decision.type, tokens=said.usage.total)
         return await self._follow(said, decided)
 

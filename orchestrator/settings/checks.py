@@ -26,7 +26,7 @@ NEEDS: tuple[Need, ...] = ("database", "kafka", "model")
 ADDRESSED_BY: Mapping[Need, tuple[str, ...]] = {
     "database": ("DATABASE_URL",),
     "kafka": ("KAFKA_", "ORCHESTRATOR_TOPIC_"),
-    "model": ("LLM_MODEL", "OPENAI_"),
+    "model": ("LLM_MODEL", "OPENAI_", "ORCHESTRATOR_MODEL_DIALECT"),
 }
 """How the names begin without which a part can't even be looked at; others have defaults."""
 
@@ -88,6 +88,7 @@ def _problem(error: ErrorDetails) -> str:
     is_shown = (
         name not in SECRETS
         and "@" not in value
+        and "?" not in value
         and not value.startswith("'sk-")
         and len(value) <= MAX_SHOWN
     )
@@ -117,11 +118,14 @@ def contradictions(
             f"{expected('OPENAI_API_KEY')} (or set "
             "OPENAI_BASE_URL, for an endpoint that asks for none)",
         )
+    if variables.model_dialect >= {"responses", "chat-completions"}:
+        yield "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
     if "model" in needs and not variables.llm_model.startswith("openai:"):
         yield from _provider_key_problems(environ)
     folder = variables.orchestrator_agents_dir
     if "model" in needs and folder is not None and not Path(folder).is_dir():
         yield f"ORCHESTRATOR_AGENTS_DIR: there is no folder {folder!r}"
+    yield from _ceiling_problems(variables)
     if "model" in needs and variables.orchestrator_max_cost is not None:
         yield from _price_problems(variables)
 
@@ -138,6 +142,19 @@ def _provider_key_problems(environ: Mapping[str, str]) -> Iterator[str]:
 
 def _can_be_sent(value: str) -> bool:
     return all("!" <= character <= "~" for character in value)
+
+
+def _ceiling_problems(variables: Variables) -> Iterator[str]:
+    for what in ("steps", "attempts", "tokens", "cost", "age_seconds"):
+        ceiling = getattr(variables, f"orchestrator_ceiling_{what}")
+        limit = getattr(variables, f"orchestrator_max_{what}")
+        name, of_limit = f"ORCHESTRATOR_CEILING_{what.upper()}", f"ORCHESTRATOR_MAX_{what.upper()}"
+        if ceiling is not None and limit is None:
+            yield f"{name}: is set, but {of_limit} is not; set that too, for tasks without a budget"
+        elif ceiling is not None and ceiling < limit:
+            yield (
+                f"{name}: is {ceiling:g}, below {of_limit} ({limit:g}); expected at least as much"
+            )
 
 
 def _price_problems(variables: Variables) -> Iterator[str]:

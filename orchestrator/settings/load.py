@@ -14,8 +14,9 @@ from dotenv.parser import parse_stream
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, DotEnvSettingsSource
 
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.bus.options import BusOptions, Security, Topics
-from orchestrator.domain.budget import micros
+from orchestrator.domain.budget import Budget, micros
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.engine.options import EngineOptions, TaskLimits
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
@@ -29,7 +30,7 @@ from orchestrator.settings.checks import (
     validated,
     with_secret_files,
 )
-from orchestrator.settings.variables import ENGINE, Variables
+from orchestrator.settings.variables import ENGINE, KNOWN, Variables
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.store.database_url import checked_url
 from orchestrator.telemetry.health import HealthOptions
@@ -49,8 +50,10 @@ class Settings:
     agents_dir: Path | None
     """A folder of declarations that is read at start."""
     llm_model: str
+    declarations: DeclarationVariables
+    """For agents' declarations. No variable of the service itself is among them."""
     environ: Mapping[str, str] = field(repr=False)
-    """The variables themselves, for declarations that name one (signing secrets, addresses)."""
+    """The variables themselves."""
     _database: DatabaseOptions | None = field(repr=False)
     _bus: BusOptions | None = field(repr=False)
     _model: ModelOptions | None = field(repr=False)
@@ -153,6 +156,7 @@ def _check_lines(env_file: Path) -> None:
 
 
 def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) -> Settings:
+    given = {name: trimmed(value) for name, value in environ.items()}
     return Settings(
         engine=_engine(v),
         agentic=AgenticOptions(max_agent_tools=v.orchestrator_model_max_agent_tools),
@@ -167,7 +171,11 @@ def _settings(v: Variables, needs: frozenset[Need], environ: Mapping[str, str]) 
         ),
         migrates=v.orchestrator_migrate,
         agents_dir=Path(v.orchestrator_agents_dir) if v.orchestrator_agents_dir else None,
-        environ={name: trimmed(value) for name, value in environ.items()},
+        declarations=DeclarationVariables(
+            environ={n: value for n, value in given.items() if n not in KNOWN},
+            allowed=_names(v.orchestrator_declaration_variables),
+        ),
+        environ=given,
         llm_model=v.llm_model,
         _database=_database(v) if "database" in needs else None,
         _bus=_bus(v) if "kafka" in needs else None,
@@ -226,6 +234,7 @@ def _model(v: Variables) -> ModelOptions:
     return ModelOptions(
         model=v.llm_model,
         base_url=v.openai_base_url,
+        dialect=v.model_dialect,
         # Other providers' libraries read their keys themselves.
         api_key=_revealed(v.openai_api_key) if v.llm_model.startswith("openai:") else None,
         timeout_seconds=v.orchestrator_model_timeout_seconds,
@@ -237,9 +246,24 @@ def _model(v: Variables) -> ModelOptions:
     )
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
 def _weights(text: str) -> dict[str, float]:
     pairs = (part.strip().rpartition("=") for part in text.split(",") if part)
     return {tenant: float(weight) for tenant, _, weight in pairs}
+
+
+def _ceilings(v: Variables) -> Budget:
+    cost = v.orchestrator_ceiling_cost
+    return Budget(
+        steps=v.orchestrator_ceiling_steps,
+        attempts=v.orchestrator_ceiling_attempts,
+        tokens=v.orchestrator_ceiling_tokens,
+        cost_micros=None if cost is None else micros(cost),
+        seconds=v.orchestrator_ceiling_age_seconds,
+    )
 
 
 def _engine(v: Variables) -> EngineOptions:
@@ -263,6 +287,7 @@ def _engine(v: Variables) -> EngineOptions:
             max_tokens=v.orchestrator_max_tokens,
             max_cost_micros=None if max_cost is None else micros(max_cost),
             max_age=timedelta(seconds=v.orchestrator_max_age_seconds),
+            ceilings=_ceilings(v),
         ),
         agent_retry=replace(ENGINE.agent_retry, max_attempts=v.orchestrator_agent_max_attempts),
         model_retry=replace(ENGINE.model_retry, max_attempts=v.orchestrator_model_max_attempts),

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from orchestrator.agents.variables import ALLOWED
 from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol, ValueFormat
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.json import read_json
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import DIALECT, AgenticOptions, ModelOptions
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
 from orchestrator.telemetry.logs import LogFormat, LogLevel
@@ -94,7 +95,7 @@ Topic = Annotated[
 ]
 Address = Annotated[
     str,
-    Field(pattern=r"^https?://[^\s@]+$", description="a URL such as https://api.example.com/v1"),
+    Field(pattern=r"^https?://[^\s@#]+$", description="a URL such as https://api.example.com/v1"),
     AfterValidator(_address),
 ]
 Servers = Annotated[
@@ -129,11 +130,27 @@ Weights = Annotated[
         description="tenant=weight, several with commas between, such as acme=3,trial=0.5",
     ),
 ]
+VariableNames = Annotated[
+    str,
+    Field(
+        pattern=r"^\s*[A-Za-z_][A-Za-z0-9_]*\*?(\s*,\s*[A-Za-z_][A-Za-z0-9_]*\*?)*\s*$",
+        description="names of variables with commas between, such as CRM_URL,AGENT_*",
+    ),
+]
 ModelName = Annotated[
     str,
     Field(
         pattern=r"^[a-z0-9_]+:\S+$",
         description="provider:name, such as openai:gpt-4.1-mini",
+    ),
+]
+_SWITCH = f"({'|'.join(('auto', *DIALECT))})"
+ModelDialect = Annotated[
+    str,
+    BeforeValidator(_lower),
+    Field(
+        pattern=rf"^\s*{_SWITCH}(\s*,\s*{_SWITCH})*\s*$",
+        description=f"auto, or one or more of {', '.join(DIALECT)}, with commas between",
     ),
 ]
 Level = Annotated[
@@ -213,6 +230,7 @@ class Variables(BaseModel):
     openai_api_key: ApiKey | None = None
     openai_base_url: Address | None = None
     llm_model: ModelName = MODEL.model
+    orchestrator_model_dialect: ModelDialect = "auto"
     orchestrator_model_timeout_seconds: Seconds = MODEL.timeout_seconds
     orchestrator_model_temperature: Annotated[
         float | None, Field(ge=0, le=2, description="a number from 0 to 2")
@@ -241,6 +259,11 @@ class Variables(BaseModel):
     orchestrator_max_tokens: Count = ENGINE.limits.max_tokens
     orchestrator_max_cost: Money | None = None
     orchestrator_max_age_seconds: Seconds = ENGINE.limits.max_age.total_seconds()
+    orchestrator_ceiling_steps: Count | None = None
+    orchestrator_ceiling_attempts: Count | None = None
+    orchestrator_ceiling_tokens: Count | None = None
+    orchestrator_ceiling_cost: Money | None = None
+    orchestrator_ceiling_age_seconds: Seconds | None = None
     orchestrator_keep_finished_seconds: Annotated[
         float | None,
         Field(
@@ -250,6 +273,7 @@ class Variables(BaseModel):
         ),
     ] = None
     orchestrator_agents_dir: Text | None = None
+    orchestrator_declaration_variables: VariableNames = ",".join(ALLOWED)
     orchestrator_agent_max_attempts: Count = ENGINE.agent_retry.max_attempts
     orchestrator_agent_result_timeout_seconds: Seconds = ENGINE.async_result_timeout.total_seconds()
 
@@ -273,6 +297,11 @@ class Variables(BaseModel):
     orchestrator_health_host: Text = HealthOptions().host
     orchestrator_metrics_port: Port | None = None
     orchestrator_metrics_host: Text | None = None
+
+    @property
+    def model_dialect(self) -> frozenset[str]:
+        names = {name.strip() for name in self.orchestrator_model_dialect.split(",")}
+        return frozenset(names - {"auto"})
 
 
 SECRETS = ("DATABASE_URL", "OPENAI_API_KEY", "KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD")

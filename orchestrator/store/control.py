@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from orchestrator.domain.event import CLI
 from orchestrator.domain.ids import Seq, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.task import TaskStatus
@@ -113,7 +114,7 @@ class Message:
     payload: JsonObject = field(default_factory=dict)
     step: Seq | None = None
     call: int | None = None
-    source: str = "cli"
+    source: str = CLI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ brought counts for the new task too. What was under way then belongs to the old 
 
 import orjson
 
-from orchestrator.domain.context import Context, event_change
+from orchestrator.domain.context import Context
 from orchestrator.domain.errors import NotAllowed
 from orchestrator.domain.ids import TaskId
 from orchestrator.domain.step import Forked, dump_body
@@ -52,7 +52,7 @@ async def fork(database: Database, body: Forked, *, new: TaskId) -> None:
     """
     details = await show_task(database, TaskId(body.task), step=body.step)
     context = Context.from_json(details.context)
-    change = event_change(context.required_fields, body.given) if body.given else {}
+    change = context.event_change(body.given, by="person") if body.given else {}
     row = await database.fetch_one(
         FORK, body.task, body.step, new, change, orjson.loads(dump_body(body))
     )

@@ -11,6 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 
 from orchestrator.store.database import Database
+from orchestrator.store.service import UNREAD
 
 COUNTED = 1000
 EXAMPLES = 5
@@ -144,7 +145,7 @@ WHERE status = 'expected' AND run_at < now() - interval '1 minute'
         remedy="look whether Kafka answers, and for `relay` in the workers' logs",
         sql="""
 SELECT t.task_id || ' step ' || s.seq || ': since ' || s.at AS example
-FROM (SELECT * FROM outbox ORDER BY id LIMIT 1000) o
+FROM (SELECT * FROM outbox WHERE topic IS NULL ORDER BY id LIMIT 1000) o
 JOIN LATERAL (SELECT seq, at FROM steps WHERE task = o.task AND seq = o.seq LIMIT 1) s ON true
 JOIN LATERAL (SELECT task_id FROM tasks WHERE id = o.task LIMIT 1) t ON true
 WHERE s.at < now() - interval '1 minute'
@@ -162,6 +163,12 @@ JOIN (SELECT topic || '/' || partition AS place, max(next_offset) AS next_offset
   ON p.place = split_part(i.source, '/', 1) || '/' || split_part(i.source, '/', 2)
 WHERE split_part(i.source, '/', 3)::bigint >= p.next_offset
 """,
+    ),
+    Invariant(
+        name="partition_unread",
+        meaning="partitions of the input topics that no worker has read for a minute",
+        remedy="stop the consumers of the group that are not of this service; see `doctor`",
+        sql=UNREAD.format(lease="(SELECT lease FROM given)", quiet="interval '1 minute'"),
     ),
     Invariant(
         name="month_not_begun",

@@ -36,7 +36,8 @@ ORDER BY first_task
 
 _OLD = """
 t.finished_at < now() - $3::interval AND t.status IN ('completed', 'failed', 'cancelled')
-AND t.id NOT IN (SELECT task FROM outbox WHERE task IS NOT NULL)
+AND t.id NOT IN (SELECT task FROM outbox WHERE task IS NOT NULL
+                 UNION ALL SELECT task FROM outbox_refused WHERE task IS NOT NULL)
 """
 
 COUNT = f"""

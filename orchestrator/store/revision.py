@@ -33,7 +33,9 @@ TABLES = (
     "dead_letter_replays",
     "kafka_positions",
     "leases",
+    "outbox_refused",
     "pauses",
+    "service",
     "workers",
 )
 """Of this release; a test compares them with `store.tables`."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, UUID
 
 metadata = MetaData()
 
@@ -173,6 +173,26 @@ outbox = Table(
     postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 5000},
 )
 
+# Only of letters: updates are found by their ids, and this costs them nothing.
+Index("outbox_topic", outbox.c.topic, outbox.c.id, postgresql_where=text("topic IS NOT NULL"))
+
+# Rows of the outbox that Kafka refused, kept under their ids until they are sent again.
+outbox_refused = Table(
+    "outbox_refused",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("task", BigInteger),
+    Column("seq", Integer),
+    Column("topic", Text),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB),
+    # The topic that refused it: `topic` is null where the row is a step's update.
+    Column("refused_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", _time, nullable=False, server_default=_now),
+)
+
 kafka_positions = Table(
     "kafka_positions",
     metadata,
@@ -182,6 +202,12 @@ kafka_positions = Table(
     Column("next_offset", BigInteger, nullable=False),
     Column("updated_at", _time, nullable=False, server_default=_now),
     Column("topic_id", Text),
+    # Where the last reader began and who it was (null: it left well); and how many readers died
+    # while they read what is at `placed_offset`, with its messages fetched or before.
+    Column("placed_offset", BigInteger),
+    Column("placed_by", BigInteger),
+    Column("crashes", SmallInteger, nullable=False, server_default="0"),
+    Column("is_fetched", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("cluster_id", "topic", "partition", name="kafka_positions_pkey"),
 )
 
@@ -194,7 +220,18 @@ workers = Table(
     Column("heartbeat_at", _time, nullable=False, server_default=_now),
     Column("tasks", Integer),
     Column("room", Integer),
+    # Which partitions it reads; NULL where its release does not say.
+    Column("intake", JSONB),
+    Column("intake_at", _time),
     UniqueConstraint("name", name="workers_name_key"),
+)
+
+# One row, made with the table: what tells this database from those of other services.
+service = Table(
+    "service",
+    metadata,
+    Column("id", UUID, nullable=False),
+    PrimaryKeyConstraint("id", name="service_pkey"),
 )
 
 leases = Table(

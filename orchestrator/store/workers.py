@@ -21,7 +21,8 @@ WITH gone AS (
 SELECT FROM gone
 """.replace("$orphaned", ORPHANED)
 
-INSERT = "INSERT INTO workers (name) VALUES ($1) RETURNING id"
+# NULL for `intake` is a worker of a release that does not say what it reads.
+INSERT = "INSERT INTO workers (name, intake) VALUES ($1, '{}') RETURNING id"
 
 HEARTBEAT = """
 UPDATE workers SET heartbeat_at = now(), tasks = $2, room = $3 WHERE id = $1

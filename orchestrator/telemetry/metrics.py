@@ -89,6 +89,19 @@ KAFKA_GAP = Gauge(
 KAFKA_LAG = Gauge(
     "orchestrator_kafka_lag", "Messages of a partition not read yet", ["topic", "partition"]
 )
+KAFKA_BLOCKED = Gauge(
+    "orchestrator_kafka_blocked",
+    "Messages of a partition that Kafka hands out only when an open transaction before them ends",
+    ["topic", "partition"],
+)
+KAFKA_UNREAD = Gauge(
+    "orchestrator_kafka_unread_partitions",
+    "Partitions of the input topics that no worker of this service reads",
+)
+GROUP_REFUSED = Gauge(
+    "orchestrator_kafka_group_refused",
+    "1 while the consumer group refuses this worker because its members are not of this service",
+)
 INTAKE_PAUSED = Gauge("orchestrator_intake_paused", "1 while intake from Kafka pauses")
 
 # Tasks.
@@ -122,6 +135,14 @@ OUTBOX_ROWS = Gauge(
     "orchestrator_outbox_rows", "Messages on their way to Kafka; counted up to 10000"
 )
 OUTBOX_AGE = Gauge("orchestrator_outbox_age_seconds", "Age of the oldest of them")
+OUTBOX_REFUSED = Gauge(
+    "orchestrator_outbox_refused_rows",
+    "Messages that Kafka refused and that are set aside, as the leader of the relay counts them "
+    "each minute, up to 10000",
+)
+PUBLISH_REFUSED = Counter(
+    "orchestrator_publish_refused_total", "Messages that a topic refused", ["topic"]
+)
 PUBLISHED = Counter("orchestrator_messages_published_total", "Messages sent to Kafka", ["topic"])
 
 OLDEST_SNAPSHOT = Gauge(

@@ -46,9 +46,17 @@ async def test_where_all_is_well_every_line_says_so(office: Office) -> None:
     assert done.returncode == 0, done.stdout
     lines = done.stdout.splitlines()
     assert all(line.startswith("ok ") for line in lines), done.stdout
-    assert {"Kafka", "topics", "PostgreSQL", "clock", "schema", "workers", "agent", "model"} <= {
-        line.split()[1] for line in lines
-    }
+    assert {
+        "Kafka",
+        "topics",
+        "PostgreSQL",
+        "clock",
+        "schema",
+        "workers",
+        "group",
+        "agent",
+        "model",
+    } <= {line.split()[1] for line in lines}
 
 
 async def test_an_agent_that_is_not_ready_is_named(office: Office) -> None:
@@ -146,7 +154,7 @@ async def test_a_schema_of_a_later_release_is_a_warning(office: Office, database
 async def test_where_no_worker_runs_and_no_agent_is_declared_it_warns_and_says_how_to_begin(
     office: Office, database_url: str
 ) -> None:
-    environ = {**office.service.environ(), "DATABASE_URL": database_url}
+    environ = {**office.service.environ(), "DATABASE_URL": database_url, "KAFKA_GROUP_ID": "new"}
     done = await called({**environ, "ORCHESTRATOR_AGENTS_DIR": ""}, "doctor")
     assert done.returncode == 0  # a service that is yet to be started has nothing wrong
     assert troubles(done) == [
@@ -154,3 +162,15 @@ async def test_where_no_worker_runs_and_no_agent_is_declared_it_warns_and_says_h
         "warning agents there are none → "
         "`orchestrator agents add FILE`, or ORCHESTRATOR_AGENTS_DIR",
     ]
+
+
+async def test_a_copy_of_the_database_is_told_from_it(
+    office: Office, postgres: PostgresServer, database_template: str
+) -> None:
+    name = f"test_{uuid.uuid4().hex}"
+    url = await postgres.create_database(name, template=database_template)
+    done = await beside(office, url)
+    await postgres.drop_database(name)
+    assert done.returncode == 1
+    (group,) = (line for line in troubles(done) if "group " in line)
+    assert group.startswith("failed group Kafka refuses workers of this service as members")

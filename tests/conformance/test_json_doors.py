@@ -153,4 +153,4 @@ def test_a_declaration_is_refused_where_a_field_is_there_twice() -> None:
 def test_a_date_in_a_declaration_is_a_text() -> None:
     fields = {"id": "a", "name": "n", "description": "d", "endpoint": "http://a"}
     document = {**fields, **read_document("config: {since: 2026-02-30}")}
-    assert parse(document, source="s", environ={}).config["since"] == "2026-02-30"
+    assert parse(document, source="s").config["since"] == "2026-02-30"

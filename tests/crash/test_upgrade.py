@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 import pytest_asyncio
+from aiokafka import AIOKafkaProducer
 
 from orchestrator.domain.context import Context
 from orchestrator.domain.errors import SchemaBehind, SchemaMismatch
@@ -17,7 +18,8 @@ from orchestrator.store.revision import check_revision
 from tests.crash.conftest import FIELDS, WORDS, Office, furnished
 from tests.fakes.bus import until
 from tests.fixtures.servers import KafkaServer, PostgresServer
-from tests.fixtures.service import new_service
+from tests.fixtures.service import Service, new_service
+from tests.integration.bus.test_faults import more_partitions
 from tests.integration.store.earlier import made_by_earlier_release
 from tests.integration.store.test_last_release import LastRelease
 
@@ -93,3 +95,20 @@ async def test_schema_of_a_release_before_is_waited_for_and_none_at_all_is_not(
         await check_revision(url)
     assert not missing.value.retryable
     await postgres.drop_database(f"{old_schema[:20]}_empty")
+
+
+async def test_a_killed_worker_that_comes_back_reads_partitions_that_are_new(
+    service: Service,
+) -> None:
+    """Kafka gives a member that is back under its name what it had before."""
+    office, bus = await furnished(service), service.place.bus
+    worker = await office.worker("w").start()
+    await worker.kill()
+    await more_partitions(bus, bus.topics.tasks, bus.partitions + 1)
+    await office.worker("w").start()
+
+    task = {"task_id": "after", "task_description": f"[after] {WORDS}", "required_fields": FIELDS}
+    async with AIOKafkaProducer(bootstrap_servers=bus.bootstrap_servers) as producer:
+        value = orjson.dumps(task)
+        await producer.send_and_wait(bus.topics.tasks, value, partition=bus.partitions)
+    await office.check("after")

@@ -9,7 +9,7 @@ import json
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from aiohttp import web
 
 from chaos.stubs.chat import completion, task_of, turn_of
 from demo.llm.rules import plan
+from tests.fakes.responses_api import as_chat, as_response
 
 Json = dict[str, Any]
 
@@ -82,6 +83,20 @@ class Prompt:
     messages: tuple[Json, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request, also one that is refused."""
+
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Json
+
+
+Refusal = tuple[int, Any]
+"""A status and a body."""
+
+
 class FakeLlm:
     """Scripted a task at a time (`will`); every other prompt is answered by the demo's rules."""
 
@@ -89,6 +104,14 @@ class FakeLlm:
         self.url = ""
         self.think_seconds = think_seconds
         self.prompts: list[Prompt] = []
+        self.refuses: Callable[[Request], Refusal | None] = lambda _: None
+        """What this endpoint does not take; a prompt is one that it takes."""
+        self.requests: list[Request] = []
+        self.refused: list[Request] = []
+        self.gives_objects = False
+        """Arguments are objects, not their texts."""
+        self.closes = False
+        """Each connection after its answer: some packages never close their own."""
         self._script: dict[str, deque[Answer]] = {}
         self._arrived = asyncio.Condition()
         self._released = asyncio.Event()
@@ -116,13 +139,29 @@ class FakeLlm:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._on_prompt)
+        app.router.add_post("/{path:.+}", self._on_prompt)
         app.router.add_get("/v1/models", _on_models)
+        app.on_response_prepare.append(self._on_answer)
         return app
+
+    async def _on_answer(self, _: web.Request, response: web.StreamResponse) -> None:
+        if self.closes:
+            response.force_close()
 
     async def _on_prompt(self, request: web.Request) -> web.Response:
         arrived = time.time()
-        body = await request.json()
+        asked = Request(
+            path=request.path,
+            query=dict(request.query),
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=await request.json(),
+        )
+        self.requests.append(asked)
+        if refusal := self.refuses(asked):
+            self.refused.append(asked)
+            return web.json_response(refusal[1], status=refusal[0])
+        is_response = asked.path.endswith("/responses")
+        body = as_chat(asked.body) if is_response else asked.body
         prompt = _read(body, at=arrived)
         async with self._arrived:
             self.prompts.append(prompt)
@@ -133,12 +172,17 @@ class FakeLlm:
             return web.json_response({"error": {"message": "released"}}, status=500)
         await asyncio.sleep(self.think_seconds)
         if answer.body is not None:
-            body = answer.body
-            return web.Response(status=answer.code, text=body, content_type=answer.content_type)
+            return web.Response(
+                status=answer.code, text=answer.body, content_type=answer.content_type
+            )
         if answer.code != 200:
             error = {"error": {"message": f"scripted {answer.code}", "type": "scripted"}}
             return web.json_response(error, status=answer.code, headers=answer.headers)
-        return web.json_response(_completion(answer, number=len(self.prompts)))
+        told = _completion(answer, number=len(self.prompts))
+        if self.gives_objects:
+            for call in told["choices"][0]["message"].get("tool_calls", ()):
+                call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+        return web.json_response(as_response(told) if is_response else told)
 
     def _answer(self, prompt: Prompt, body: Json) -> Answer:
         script = self._script.get(prompt.task_id)

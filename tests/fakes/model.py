@@ -24,6 +24,8 @@ class ScriptedModel(BaseChatModel):
     max_tokens: int | None = None
     bounds: list[int | None] = Field(default_factory=list)
     """How long the answer to each request might be, as the request said."""
+    choices: list[object] = Field(default_factory=list)
+    """Whether each request demanded a tool."""
 
     @property
     def _llm_type(self) -> str:
@@ -37,7 +39,7 @@ class ScriptedModel(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         self.bound.append({"tools": list(tools), "tool_choice": tool_choice, **kwargs})
-        return self.bind()
+        return self.bind(tool_choice=tool_choice)
 
     def _generate(
         self,
@@ -61,6 +63,7 @@ class ScriptedModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         self.bounds.append(kwargs.get("max_tokens"))
+        self.choices.append(kwargs.get("tool_choice"))
         return self._generate(messages, stop)
 
 

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.budget import Budget
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.settings import Need, Settings, load_settings
+from orchestrator.planners.agentic.options import DIALECT
+from orchestrator.settings import Need, Settings, examine_settings, load_settings
 from orchestrator.settings.variables import FILE_SUFFIX, KNOWN, SECRETS, Variables
 
 COMPLETE = {
@@ -34,6 +36,31 @@ def test_three_variables_are_enough() -> None:
 def test_each_missing_variable_has_a_line_that_names_it() -> None:
     names = [line.partition(":")[0] for line in problems({})]
     assert names == ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "OPENAI_API_KEY"]
+
+
+def test_a_ceiling_is_no_lower_than_its_limit_and_has_one() -> None:
+    low = {"ORCHESTRATOR_CEILING_TOKENS": "5", "ORCHESTRATOR_CEILING_COST": "5"}
+    assert problems({**COMPLETE, **low}) == [
+        "ORCHESTRATOR_CEILING_TOKENS: is 5, below ORCHESTRATOR_MAX_TOKENS (200000); expected at "
+        "least as much",
+        "ORCHESTRATOR_CEILING_COST: is set, but ORCHESTRATOR_MAX_COST is not; set that too, for "
+        "tasks without a budget",
+    ]
+    high = load({**COMPLETE, "ORCHESTRATOR_CEILING_STEPS": "101"}).engine.limits.ceilings
+    assert high == Budget(steps=101)
+
+
+def test_declarations_get_the_variables_that_are_no_settings_of_ours() -> None:
+    given = {**COMPLETE, "CRM_URL": "http://crm", "DATABASE_URL_FILE": ""}
+    found = load({**given, "ORCHESTRATOR_DECLARATION_VARIABLES": " CRM_URL , AGENT_*"}).declarations
+    assert (found.allowed, dict(found.environ)) == (
+        ("CRM_URL", "AGENT_*"),
+        {"CRM_URL": "http://crm"},
+    )
+    assert "CANARY" not in repr(found)
+    for wrong in ("*", "A B", "A,,B", "A-B"):
+        (line,) = problems({**COMPLETE, "ORCHESTRATOR_DECLARATION_VARIABLES": wrong})
+        assert "expected names of variables with commas between" in line
 
 
 def test_a_command_asks_only_for_what_it_needs() -> None:
@@ -218,6 +245,36 @@ def test_the_key_of_another_provider_is_refused_where_it_can_not_be_sent() -> No
     assert load({**environ, "LLM_MODEL": "openai:gpt-4.1"}).llm_model == "openai:gpt-4.1"
 
 
+def test_a_dialect_is_switches_and_auto_is_none() -> None:
+    for text, switches in {"auto": set(), " Auto , max-tokens ,responses": {"max-tokens"}}.items():
+        settings = load({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": text})
+        assert settings.model.dialect - {"responses"} == switches
+
+
+def test_a_dialect_that_is_not_known_is_told_with_those_that_are() -> None:
+    (line,) = problems({**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "merge-messages,max_tokens"})
+    assert line.startswith(
+        "ORCHESTRATOR_MODEL_DIALECT: expected auto, or one or more of merge-messages, "
+    )
+    assert line.endswith("with commas between; got 'merge-messages,max_tokens'")
+    assert all(switch in line for switch in DIALECT)
+
+
+def test_a_dialect_has_one_path() -> None:
+    environ = {**COMPLETE, "ORCHESTRATOR_MODEL_DIALECT": "responses,chat-completions"}
+    assert problems(environ) == [
+        "ORCHESTRATOR_MODEL_DIALECT: has responses and chat-completions; keep one of the two"
+    ]
+    assert "model" not in examine_settings({**environ}, env_file=None).usable
+
+
+@pytest.mark.parametrize("url", ["https://host/v1?code=CANARY#x", "host/v1?code=CANARY"])
+def test_the_query_of_a_wrong_address_is_not_shown(url: str) -> None:
+    (line,) = problems({**COMPLETE, "OPENAI_BASE_URL": url})
+    assert line.startswith("OPENAI_BASE_URL: expected a URL such as")
+    assert "CANARY" not in line
+
+
 def test_a_secret_given_twice_is_an_error(tmp_path: Path) -> None:
     (line,) = problems({**COMPLETE, "DATABASE_URL_FILE": str(tmp_path / "url")})
     assert line == "DATABASE_URL: is set, and so is DATABASE_URL_FILE; keep one of the two"
@@ -246,6 +303,7 @@ def test_an_unknown_variable_in_the_file_is_an_error_too(tmp_path: Path) -> None
 
 def test_no_setting_shows_a_secret() -> None:
     environ = COMPLETE | {
+        "OPENAI_BASE_URL": "https://host/v1?code=CANARY-5",
         "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
         "KAFKA_SASL_USERNAME": "me",
         "KAFKA_SASL_PASSWORD": "CANARY-3",

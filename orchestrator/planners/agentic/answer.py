@@ -10,6 +10,9 @@ from langchain_core.messages import AIMessage
 from orchestrator.domain.decision import ModelMessage, Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import (
+    MAX_DEPTH,
+    MAX_INTEGER,
+    MIN_INTEGER,
     JsonObject,
     JsonValue,
     UnreadableJson,
@@ -24,6 +27,7 @@ MAX_DIGITS = 20
 MAX_TOKENS = 1_000_000_000
 """No turn has that many: a provider that counts more is wrong, and the task must be storable."""
 
+CUT = "the answer was cut at the bound of its output tokens"
 BROKEN_ENDS = frozenset({"error", "network_error"})
 """An answer that ended so broke on its way: that is no decision of the model's."""
 _CUT_ENDS = frozenset({"length", "max_tokens", "MAX_TOKENS"})
@@ -97,7 +101,7 @@ def why_unfinished(answer: AIMessage) -> str:
     """
     end = storable_text(end_of(answer))[:MAX_NAME]
     if end in _CUT_ENDS:
-        return "the answer was cut at the bound of its output tokens"
+        return CUT
     if end.lower() in _FILTERED_ENDS:
         filtered = answer.response_metadata.get("filtered") or []
         by = ", ".join([end, *(storable_text(str(name))[:MAX_NAME] for name in filtered)])
@@ -127,3 +131,27 @@ def _arguments(args: Any) -> JsonValue:
     except UnreadableJson as error:
         return storable_text(str(error))
     return arguments
+
+
+def storable(value: Any, *, depth: int = 0) -> JsonValue:
+    """`value` without what PostgreSQL refuses.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if isinstance(value, str):
+        return storable_text(value)
+    if isinstance(value, dict):
+        return {
+            storable_text(str(name)): storable(part, depth=depth + 1)
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [storable(part, depth=depth + 1) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+        return str(value)
+    return value if isinstance(value, bool | int | float) else None

@@ -12,15 +12,8 @@ from langchain_core.messages.ai import UsageMetadata
 
 from orchestrator.domain.json import JsonObject, JsonValue, UnreadableJson, read_json
 from orchestrator.planners.agentic.answer import BROKEN_ENDS, counted
+from orchestrator.planners.agentic.kept import CALL_FIELDS, call_fields_of, fields_of
 from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, filters_of, judged
-
-CALL_FIELDS = "__call_fields__"
-"""The field of a message that holds, for each call, what its endpoint said beyond the protocol."""
-
-_READ = frozenset(
-    {"role", "name", "content", "tool_calls", "function_call", "annotations", "audio"}
-)
-"""Fields of a message that are read here, or say nothing that an endpoint wants back."""
 
 
 def read_completion(http_status: int, body: bytes) -> AIMessage:
@@ -73,7 +66,7 @@ def _message(message: dict[str, Any]) -> AIMessage:
         function = call.get("function")
         told = function if isinstance(function, dict) else call
         name = told["name"] if isinstance(told.get("name"), str) else ""
-        args, call_id = _arguments(told.get("arguments")), _id(call.get("id"))
+        args, call_id = read_arguments(told.get("arguments")), _id(call.get("id"))
         if isinstance(args, dict):
             calls.append(ToolCall(name=name, args=args, id=call_id, type="tool_call"))
         else:
@@ -82,12 +75,8 @@ def _message(message: dict[str, Any]) -> AIMessage:
                     name=name, args=args, id=call_id, error=None, type="invalid_tool_call"
                 )
             )
-        fields.append((not isinstance(args, dict), _call_fields(call)))
-    more = {
-        name: part
-        for name, part in message.items()
-        if name not in _READ and part not in (None, [], {})
-    }
+        fields.append((not isinstance(args, dict), call_fields_of(call)))
+    more = fields_of(message)
     if any(each for _, each in fields):
         # In the order of LangChain, which has the broken ones behind the others.
         more[CALL_FIELDS] = [each for _, each in sorted(fields, key=lambda field: field[0])]
@@ -97,17 +86,6 @@ def _message(message: dict[str, Any]) -> AIMessage:
         invalid_tool_calls=broken,
         additional_kwargs=more,
     )
-
-
-def _call_fields(call: dict[str, Any]) -> JsonObject:
-    """What the endpoint says of a call beyond the protocol."""
-    read = {"id", "type", "index", "function", "name", "arguments"}
-    fields = {name: part for name, part in call.items() if name not in read and part is not None}
-    function = call.get("function")
-    if isinstance(function, dict):
-        more = {name: part for name, part in function.items() if name not in read}
-        fields |= {"function": more} if more else {}
-    return fields
 
 
 def _calls(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -121,7 +99,7 @@ def _id(given: object) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _arguments(given: JsonValue) -> JsonObject | str:
+def read_arguments(given: JsonValue) -> JsonObject | str:
     """The arguments as an object, also of a text in a text; as text where they are none."""
     try:
         value = _parsed(_parsed(given))

@@ -7,6 +7,7 @@ LangChain. What is neither is not the model's.
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from traceback import walk_tb
+from typing import Any
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -97,7 +98,7 @@ def model_failed(error: Exception, *, options: ModelOptions) -> ModelFailed:
     """The product's error for `error`; its text names the model and never holds the API key."""
     wish = _wish(error)
     return ModelFailed(
-        f"model {options.model!r}: {_explanation(error, options)}",
+        f"model {options.model!r}: {_explanation(error, options)}{_asked_path(error)}",
         retryable=not _is_permanent(error),
         retry_after_seconds=wish,
         fault=_fault(error, has_retry_after=wish is not None),
@@ -196,6 +197,15 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
+
+
+def _asked_path(error: Exception) -> str:
+    """Which path is not there; without the query, which may hold a key."""
+    for each in _chain(error):
+        response: Any = getattr(each, "response", None)
+        if getattr(response, "status_code", None) in (404, 405):
+            return f"; asked was {response.request.method} {response.request.url.path}"
+    return ""
 
 
 def _refusal(error: Exception) -> Refusal | None:

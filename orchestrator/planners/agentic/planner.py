@@ -7,6 +7,7 @@ any task.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -25,15 +26,25 @@ from orchestrator.planners.agentic.answer import (
     read_usage,
     why_unfinished,
 )
-from orchestrator.planners.agentic.model import Bound, ask, bind, can_bound
+from orchestrator.planners.agentic.given_back import Bound, GivenBack
+from orchestrator.planners.agentic.kept import keep, size_of
+from orchestrator.planners.agentic.model import Endpoint, ask, bind, can_bound
 from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
-from orchestrator.planners.agentic.reserve import Reserved, reserve
+from orchestrator.planners.agentic.reserve import TEXT_OUTPUT_TOKENS, Reserved, reserve
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
-from orchestrator.planners.agentic.turns import limit_repairs, read_turn, told_why
+from orchestrator.planners.agentic.turns import (
+    is_after_text,
+    limit_repairs,
+    read_turn,
+    told_why,
+)
 from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
+from orchestrator.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 MAX_TENANTS = 256
 """Whose tools are kept; the oldest are built again when they are needed."""
@@ -63,10 +74,12 @@ class AgenticPlanner:
         self._model = model
         self._catalogue = catalogue
         self._model_options = model_options
+        self._endpoint = Endpoint(model_options)
         self._can_bound = can_bound(model)
         self._options = options or AgenticOptions()
         self._on_turn = on_turn
         self._equipped: dict[str, _Equipped] = {}
+        self._given_back = GivenBack()
 
     async def plan(self, snapshot: Snapshot) -> Turn:
         agents = await self._catalogue.agents(snapshot.task.tenant)
@@ -108,12 +121,17 @@ class AgenticPlanner:
     def _reserve(
         self, snapshot: Snapshot, messages: list[BaseMessage], toolbox: Toolbox
     ) -> Reserved:
-        return reserve(
+        reserved = reserve(
             snapshot,
             prompt_bytes=toolbox.size + sum(map(_size, messages)),
             options=self._model_options,
             can_bound=self._can_bound,
         )
+        if not (self._can_bound and is_after_text(snapshot.current_run)):
+            return reserved
+        bounds = (reserved.max_output_tokens, self._model_options.max_output_tokens)
+        most = min(bound for bound in (TEXT_OUTPUT_TOKENS, *bounds) if bound is not None)
+        return replace(reserved, max_output_tokens=most)
 
     def _count(self, turn: Turn) -> None:
         options, usage = self._model_options, turn.usage
@@ -129,13 +147,16 @@ class AgenticPlanner:
         return [
             SystemMessage(content=SYSTEM),
             HumanMessage(content=task_text(snapshot)),
-            *history(snapshot.steps, options=self._options),
+            *history(snapshot.steps, options=self._options, sender=self._model_options.sender),
             HumanMessage(content=state_text(snapshot.context)),
         ]
 
     def _read(self, answer: AIMessage, *, snapshot: Snapshot, toolbox: Toolbox) -> Turn:
         message = read_answer(answer, seq=Seq(snapshot.seq + 1), taken=_ids(snapshot))
-        turn = read_turn(message, toolbox=toolbox, context=snapshot.context, options=self._options)
+        message = keep(message, answer, by=self._model_options.sender)
+        if message.kept is not None and message.kept.cut:
+            log.warning("a part of the model's answer is not kept", parts=message.kept.cut)
+        turn = read_turn(message, toolbox=toolbox, snapshot=snapshot, options=self._options)
         why = why_unfinished(answer)
         turn = limit_repairs(turn, steps=snapshot.current_run, options=self._options, why=why)
         return told_why(turn, why) if why else turn
@@ -145,9 +166,15 @@ class AgenticPlanner:
         if known is not None and known.agents == agents:
             return known
         toolbox = build_toolbox(agents, max_agent_tools=self._options.max_agent_tools)
-        bound = bind(self._model, toolbox.definitions, options=self._model_options)
+        bound = bind(
+            self._model,
+            toolbox.definitions,
+            options=self._model_options,
+            endpoint=self._endpoint,
+        )
         if known is None and len(self._equipped) >= MAX_TENANTS:
             self._equipped.pop(next(iter(self._equipped)))
+        bound = partial(self._given_back.ask, bound)
         self._equipped[tenant] = _Equipped(agents=agents, toolbox=toolbox, bound=bound)
         return self._equipped[tenant]
 
@@ -178,7 +205,7 @@ def _size(message: BaseMessage) -> int:
     """Bytes of what the model reads of it, roughly."""
     text = len(message.text.encode())
     if isinstance(message, AIMessage):
-        text += sum(len(dumped(call["args"])) for call in message.tool_calls)
+        text += sum(len(dumped(call["args"])) for call in message.tool_calls) + size_of(message)
     return text
 
 

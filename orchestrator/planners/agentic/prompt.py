@@ -52,7 +52,7 @@ def task_text(snapshot: Snapshot) -> str:
     fields = published.required_fields
     parts = [
         f"Task:\n{snapshot.task.description}",
-        f"Required fields: {', '.join(fields) if fields else 'none'}",
+        f"Required fields: {published.labels(fields) or 'none'}",
     ]
     if published.event_data:
         parts.append(f"Event data:\n{json_block(published.event_data)}")
@@ -67,6 +67,8 @@ def state_text(context: Context) -> str:
         "event_data": context.event_data,
         "current_state": context.current_state,
     }
+    if context.providers:
+        state["provided_by"] = dict(context.providers)
     if len(dumped(state)) > MAX_STATE_CHARACTERS:
         state["collected_data"] = _cut_values(context.collected_data)
         state["event_data"] = _cut_values(context.event_data)

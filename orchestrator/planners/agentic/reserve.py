@@ -17,6 +17,8 @@ from orchestrator.telemetry import metrics
 BOUNDED_OUTPUT_TOKENS = 16_000
 """The longest answer of a task with a budget, where no setting bounds it: a decision has some 50 to
 500, but a model that thinks first counts its thoughts as output. Few models write more."""
+TEXT_OUTPUT_TOKENS = 4000
+"""Of the answer after one in plain text: an endpoint that ignores tools may write without end."""
 LOST_OUTPUT_TOKENS = 4000
 """Of a lost answer, at most: what it may have used."""
 

@@ -50,8 +50,9 @@ BUILT_IN: Mapping[str, tuple[str, JsonObject]] = {
         ),
     ),
     "update_context": (
-        "Writes down values of required fields that the task or an event already states. Not "
-        "needed for what agents return: that is collected by itself.",
+        "Writes down values of required fields that the task or an event already states, in its "
+        "words. Not needed for what agents return: that is collected by itself. Not possible for "
+        "a field that says whom it is from.",
         _parameters(
             collected={
                 "type": "object",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from langchain_core.messages.tool import ToolCall
 
 from orchestrator.domain.call import CallStatus
@@ -17,6 +17,7 @@ from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TIMEO
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import CallFinished, Decided, EventApplied, Forked, Retried, Step
+from orchestrator.planners.agentic.kept import give_back
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.prompt import USE_A_TOOL, cut, dumped, json_block
 from orchestrator.planners.agentic.tools import MAX_NAME
@@ -36,13 +37,24 @@ class _Line:
     text: str
     tool_call_id: str | None = None
     decided: ModelMessage | None = None
+    has_kept: bool = False
+    """What came with a decision beyond text and calls is sent back to who gave it."""
     is_error: bool = False
     short: str | None = None
 
 
-def history(steps: Sequence[Step], *, options: AgenticOptions) -> list[BaseMessage]:
-    """The messages between the task and its state. Results that have not come are said to lack."""
+def history(
+    steps: Sequence[Step], *, options: AgenticOptions, sender: str = ""
+) -> list[BaseMessage]:
+    """The messages between the task and its state. Results that have not come are said to lack.
+
+    `sender` is the model that is asked: it gets its own answers back whole, others' as text and
+    calls.
+    """
     lines = list(_lines(steps, options))
+    for line in lines:
+        kept = line.decided.kept if line.decided is not None else None
+        line.has_kept = kept is not None and kept.by == sender
     _fit(lines, budget=options.history_characters)
     return [_message(line) for line in lines]
 
@@ -157,33 +169,58 @@ def _data_line(label: str, data: JsonObject, *, limit: int) -> _Line:
 def _fit(lines: list[_Line], *, budget: int) -> None:
     """Shortens the oldest outputs, then the oldest events, until the conversation fits.
 
+    Where that is not enough, the oldest answers go back as text and calls alone, all but the last:
+    it is the one that providers look at.
+
     It saves in quarters of the budget: were it to save just enough, every turn would change an
     early message, and with it every cached prompt.
     """
-    total = sum(len(line.text) + _size(line.decided) for line in lines)
-    if total <= budget:
+    total = sum(len(line.text) + _size(line.decided) + _kept_size(line) for line in lines)
+    over = total - budget
+    if over <= 0:
         return
     block = max(budget // 4, 1)
-    to_save = -(-(total - budget) // block) * block
+    to_save = -(-over // block) * block
+    saved = _shorten(lines, to_save)
+    if saved < over:
+        _forget(lines, to_save - saved)
+
+
+def _shorten(lines: list[_Line], to_save: int) -> int:
+    saved = 0
     outputs = [line for line in lines if line.tool_call_id is not None]
     events = [line for line in lines if line.tool_call_id is None]
     for line in (*outputs, *events):
+        if saved >= to_save:
+            break
+        if line.short is not None and len(line.short) < len(line.text):
+            saved += len(line.text) - len(line.short)
+            line.text = line.short
+    return saved
+
+
+def _forget(lines: list[_Line], to_save: int) -> None:
+    for line in [line for line in lines if line.decided is not None][:-1]:
         if to_save <= 0:
             return
-        if line.short is not None and len(line.short) < len(line.text):
-            to_save -= len(line.text) - len(line.short)
-            line.text = line.short
+        to_save -= _kept_size(line)
+        line.has_kept = False
 
 
 def _size(message: ModelMessage | None) -> int:
     return len(dumped(list(message.tool_calls))) if message else 0
 
 
+def _kept_size(line: _Line) -> int:
+    if line.decided is None or line.decided.kept is None or not line.has_kept:
+        return 0
+    return len(dumped(line.decided.kept.parts))
+
+
 def _message(line: _Line) -> BaseMessage:
     if line.decided is not None:
-        return AIMessage(
-            content=line.text, tool_calls=[_tool_call(call) for call in line.decided.tool_calls]
-        )
+        calls = [_tool_call(call) for call in line.decided.tool_calls]
+        return give_back(line.decided, calls=calls, has_kept=line.has_kept)
     if line.tool_call_id is not None:
         return ToolMessage(
             content=line.text,

@@ -1,18 +1,20 @@
-"""One turn of a task that the model completes by calling a tool: whether an endpoint can plan.
+"""Two turns of a task that the model completes by calling tools: whether an endpoint can plan.
 
-It is a request as every task sends it, with the same prompt and tools, and it spends tokens.
+They are requests as every task sends them, with the same prompt and tools, and they spend tokens.
+The second one holds the first answer: some endpoints refuse only that.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from langchain_core.language_models import BaseChatModel
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.context import Context
-from orchestrator.domain.decision import Turn
+from orchestrator.domain.decision import Turn, Usage
 from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.domain.step import Accepted, Step
+from orchestrator.domain.step import Accepted, Decided, Step
 from orchestrator.domain.task import Task
 from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
@@ -44,10 +46,21 @@ def _snapshot() -> Snapshot:
 
 
 async def try_model(model: BaseChatModel, *, options: ModelOptions) -> Turn:
-    """What the model makes of it; a turn that `is_repair` called no tool, or not as declared.
+    """The first turn, with what both spent; one that `is_repair` called no tool as declared.
 
     Raises:
-        ModelFailed: there was no answer.
+        ModelFailed: one of them was not answered.
     """
     planner = AgenticPlanner(model, catalogue=_NoAgents(), model_options=options)
-    return await planner.plan(_snapshot())
+    snapshot = _snapshot()
+    turn = await planner.plan(snapshot)
+    if turn.is_repair:
+        return turn
+    decided = Decided(decision=turn.decision, message=turn.message, replies=turn.replies)
+    step = Step(seq=Seq(2), body=decided, change={"collected_data": turn.collected})
+    second = await planner.plan(snapshot.after([step]))
+    usage = Usage(
+        input_tokens=turn.usage.input_tokens + second.usage.input_tokens,
+        output_tokens=turn.usage.output_tokens + second.usage.output_tokens,
+    )
+    return replace(turn, usage=usage, duration_ms=turn.duration_ms + second.duration_ms)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from orchestrator.agents.schemas import violations
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import Call
-from orchestrator.domain.context import Context
 from orchestrator.domain.decision import (
     Complete,
     Decision,
@@ -23,18 +22,26 @@ from orchestrator.domain.decision import (
 )
 from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Decided, Step
+from orchestrator.planners.agentic.answer import CUT
+from orchestrator.planners.agentic.evidence import is_stated
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
 
 _MAX_QUOTE = 300
+_IGNORES_TOOLS = (
+    ". No answer called a tool: the endpoint may ignore tools, as llama.cpp's server and others do "
+    "where the model's chat template has none; choose a model that can call tools"
+)
+_WHO = {"agent": "an agent", "event": "an event", "person": "a person"}
 
 
 def read_turn(
-    message: ModelMessage, *, toolbox: Toolbox, context: Context, options: AgenticOptions
+    message: ModelMessage, *, toolbox: Toolbox, snapshot: Snapshot, options: AgenticOptions
 ) -> Turn:
-    """What `message` decides in `context`, without the limit on repairs."""
-    reading = _Reading(toolbox=toolbox, context=context, options=options)
+    """What `message` decides for the task, without the limit on repairs."""
+    reading = _Reading(toolbox=toolbox, snapshot=snapshot, options=options)
     for call in message.tool_calls:
         reading.read(str(call["id"]), str(call["name"]), call["args"])
     decision = reading.decision()
@@ -61,7 +68,9 @@ def limit_repairs(
     if not turn.is_repair or has_calls or repairs_in_a_row(steps) < options.max_repairs:
         return turn
     problem = f"{_problem(turn)} ({why})" if why else _problem(turn)
-    reason = f"the model gave no usable decision: {problem}"
+    is_all_text = all(map(_is_text, (*_answers(steps), turn.message)))
+    hint = _IGNORES_TOOLS if is_all_text and why in ("", CUT) else ""
+    reason = f"the model gave no usable decision: {problem}{hint}"
     return replace(turn, decision=Fail(reason=reason))
 
 
@@ -87,6 +96,19 @@ def repairs_in_a_row(steps: Sequence[Step]) -> int:
     return count
 
 
+def is_after_text(steps: Sequence[Step]) -> bool:
+    """Whether the last decision was plain text."""
+    return any(_is_text(message) for message in _answers(steps)[-1:])
+
+
+def _answers(steps: Sequence[Step]) -> list[ModelMessage | None]:
+    return [step.body.message for step in steps if isinstance(step.body, Decided)]
+
+
+def _is_text(message: ModelMessage | None) -> bool:
+    return message is not None and bool(message.text.strip()) and not message.tool_calls
+
+
 def _problem(turn: Turn) -> str:
     for reply in turn.replies:
         if reply.is_error:
@@ -104,7 +126,7 @@ class _Reading:
     """One answer while its tool calls are read, in their order."""
 
     toolbox: Toolbox
-    context: Context
+    snapshot: Snapshot
     options: AgenticOptions
     calls: list[Call] = field(default_factory=list)
     endings: list[tuple[str, Decision]] = field(default_factory=list)
@@ -179,18 +201,33 @@ class _Reading:
     def _update(self, call_id: str, args: JsonObject) -> None:
         values = args.get("collected") or {}
         assert isinstance(values, dict)
-        required = self.context.required_fields
-        unknown = [name for name in values if name not in required]
-        if unknown:
-            allowed = ", ".join(required) or "none, the task requires no field"
-            self._refuse(
-                call_id, f"nothing was written: {unknown[0]!r} is no required field ({allowed})"
-            )
+        given = {name: value for name, value in values.items() if value is not None}
+        problems = (self._not_written(name, value) for name, value in given.items())
+        if problem := next((text for text in problems if text is not None), None):
+            self._refuse(call_id, f"nothing was written: {problem}")
             return
-        self.collected |= {name: value for name, value in values.items() if value is not None}
+        self.collected |= given
         if args.get("state"):
             self.state = str(args["state"])
         self._answer(call_id, "written")
+
+    def _not_written(self, name: str, value: JsonValue) -> str | None:
+        """Why the model may not write this down; None where it may."""
+        context = self.snapshot.context
+        if name not in context.required_fields:
+            allowed = context.labels(context.required_fields)
+            return (
+                f"{name!r} is no required field ({allowed or 'none, the task requires no field'})"
+            )
+        if who := context.providers.get(name):
+            way = "call an agent that adds it" if who == "agent" else "get it by wait_for_event"
+            return f"{name!r} counts only from {_WHO[who]}, not from you: {way}"
+        if not is_stated(value, self.snapshot):
+            return (
+                f"the value of {name!r} stands neither in the task nor in an event or an agent's "
+                "answer: write it in their words, or get it from an agent or by wait_for_event"
+            )
+        return None
 
     def _end(self, call_id: str, name: str, args: JsonObject) -> None:
         if name == "complete":
@@ -231,7 +268,7 @@ class _Reading:
             return "not done: another call of the same answer was wrong; decide again"
         if len(self.endings) > 1:
             return f"not done: choose one of {', '.join(ENDING)}"
-        missing = self.context.apply({"collected_data": self.collected}).missing
+        missing = self.snapshot.context.apply({"collected_data": self.collected}).missing
         if missing and any(isinstance(decision, Complete) for _, decision in self.endings):
             return (
                 f"not complete: {', '.join(missing)} not collected yet. Call the agents that add "

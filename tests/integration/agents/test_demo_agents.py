@@ -18,6 +18,7 @@ from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.declaration import load_folder
 from orchestrator.agents.health import health
 from orchestrator.agents.http import AgentHttpClient, agent_http_client
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallResult, CallStatus
 from orchestrator.domain.ids import Epoch, Seq, TaskId
@@ -64,7 +65,8 @@ async def served() -> AsyncIterator[Demo]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    found = load_folder(FOLDER, {"DEMO_AGENTS_URL": f"http://127.0.0.1:{port}"})
+    here = {"DEMO_AGENTS_URL": f"http://127.0.0.1:{port}"}
+    found = load_folder(FOLDER, DeclarationVariables(environ=here))
     try:
         async with agent_http_client() as client:
             await until_healthy(client, found[0])

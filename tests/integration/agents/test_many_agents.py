@@ -8,6 +8,7 @@ import yaml
 
 from chaos.proxy import by_way_of, running_proxy
 from orchestrator.agents.registry import add_folder, load_agents
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.app import patiently
 from orchestrator.store.database import Database, DatabaseOptions
 
@@ -27,14 +28,16 @@ def folder_of_agents(folder: Path) -> Path:
 
 
 async def names(database: Database) -> set[str]:
-    return {agent.id for agent in await load_agents(database, {})}
+    return {agent.id for agent in await load_agents(database)}
 
 
 async def test_a_hundred_agents_registered_at_once_are_all_there(
     database: Database, tmp_path: Path
 ) -> None:
     folder = folder_of_agents(tmp_path)
-    await asyncio.gather(*(add_folder(database, folder, {}) for _ in range(WORKERS)))
+    await asyncio.gather(
+        *(add_folder(database, folder, DeclarationVariables()) for _ in range(WORKERS))
+    )
     assert await names(database) == {f"agent-{number}" for number in range(AGENTS)}
 
 
@@ -49,6 +52,6 @@ async def test_agents_registered_while_the_database_goes_away_are_all_there(
         proxy.budget = lambda: 2000
         proxy.cut()
         asyncio.get_running_loop().call_later(0.5, proxy.heal)
-        await patiently("PostgreSQL", lambda: add_folder(far, folder, {}))
+        await patiently("PostgreSQL", lambda: add_folder(far, folder, DeclarationVariables()))
         await far.close()
     assert await names(database) == {f"agent-{number}" for number in range(AGENTS)}

@@ -48,6 +48,20 @@ async def test_an_endpoint_that_answers_is_well(code: int, body: str, lists: boo
     assert found == ModelHealth(lists_model=lists)
 
 
+async def test_the_query_and_the_headers_of_an_endpoint_go_with_the_question() -> None:
+    async def models(request: web.Request) -> web.Response:
+        assert request.query_string == "api-version=2024-10-21"
+        assert request.headers["api-key"] == "key"
+        return web.Response(text=LISTED)
+
+    query, headers = {"api-version": "2024-10-21"}, {"api-key": "key"}
+    async with endpoint(models) as url:
+        found = await model_health(
+            base_url=url, api_key="key", name="m", query=query, headers=headers
+        )
+    assert found == ModelHealth(lists_model=True)
+
+
 @pytest.mark.parametrize(("code", "body", "doubt"), DOUBTS, ids=["odd", "404"])
 async def test_an_endpoint_without_a_list_may_be_the_wrong_address(
     code: int, body: str, doubt: str

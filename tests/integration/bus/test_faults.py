@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from chaos.proxy import LOOPBACK, running_proxy
 from orchestrator.bus import consumer as consumer_module
+from orchestrator.bus.group import Group
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.topic_ids import topic_ids
 from orchestrator.bus.topics import cluster_id, create_topics, ensure_topics
@@ -19,6 +20,7 @@ from orchestrator.local.kafka import LocalKafka
 from orchestrator.store import positions
 from orchestrator.store.database import Database
 from orchestrator.store.positions import Position
+from orchestrator.store.service import identity
 from tests.fakes.bus import CountingEngine, bus_options, running_consumer, until
 from tests.fixtures.servers import KafkaServer, PostgresServer
 from tests.integration.bus.rows import (
@@ -142,6 +144,13 @@ async def test_a_member_with_a_name_that_leaves_says_so(
         await until(lambda: len(stays.state.partitions) == 6, seconds=7)
 
 
+async def more_partitions(options: BusOptions, topic: str, count: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
+    await admin.start()
+    await admin.create_partitions({topic: NewPartitions(total_count=count)})
+    await admin.close()
+
+
 async def vanish(consumer: AIOKafkaConsumer) -> None:
     """Ends it as a crash does: without a word to the group."""
     coordinator = consumer._coordinator
@@ -156,7 +165,8 @@ async def test_a_leader_that_is_back_under_its_name_sees_new_partitions(
 ) -> None:
     monkeypatch.setattr(consumer_module, "METADATA_MS", 1_000)
     named = replace(options, member="a")
-    first = consumer_module.new_consumer(named)
+    group = Group(named, await identity(database), cluster_id="any")
+    first = consumer_module.new_consumer(named, group)
     await first.start()
     first.subscribe(named.topics.inputs)
     await until(lambda: len(first.assignment()) == 6)
@@ -164,10 +174,7 @@ async def test_a_leader_that_is_back_under_its_name_sees_new_partitions(
 
     async with running_consumer(database, named) as back:
         await until(lambda: len(back.state.partitions) == 6, seconds=5)
-        admin = AIOKafkaAdminClient(bootstrap_servers=options.bootstrap_servers)
-        await admin.start()
-        await admin.create_partitions({options.topics.tasks: NewPartitions(total_count=5)})
-        await admin.close()
+        await more_partitions(options, options.topics.tasks, 5)
         await until(lambda: len(back.state.partitions) == 8, seconds=15)
 
 

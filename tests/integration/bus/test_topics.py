@@ -16,7 +16,13 @@ from orchestrator.bus import topics
 from orchestrator.bus.connection import check
 from orchestrator.bus.options import BusOptions, Security, Topics
 from orchestrator.bus.producer import ProducerLife, Publisher
-from orchestrator.bus.topics import _create, cluster_id, ensure_topics, missing_topics
+from orchestrator.bus.topics import (
+    _create,
+    cluster_id,
+    create_topics,
+    ensure_topics,
+    missing_topics,
+)
 from orchestrator.domain.errors import InvalidSettings, KafkaUnavailable
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.local.kafka_probe import serves
@@ -48,8 +54,17 @@ async def test_a_topics_name_that_kafka_refuses_is_told(kafka: KafkaServer) -> N
     options = BusOptions(
         bootstrap_servers=kafka.bootstrap_servers, topics=Topics(tasks="no spaces please")
     )
-    with pytest.raises(KafkaUnavailable, match="no spaces please"):
+    with pytest.raises(InvalidSettings, match=r"TOPIC_….*no spaces please.*another name"):
         await ensure_topics(options)
+
+
+async def test_a_topic_whose_name_kafka_takes_for_that_of_another_one_is_told(
+    kafka: KafkaServer, topic_prefix: str
+) -> None:
+    options = bus_options(kafka.bootstrap_servers, topic_prefix)
+    await create_topics(options, (f"{topic_prefix}a.b",))
+    with pytest.raises(InvalidSettings, match=r"a_b.*collides with existing topic"):
+        await create_topics(options, (f"{topic_prefix}a_b",))
 
 
 NO_CONTROLLER = AttributeError("'NoneType' object has no attribute 'nodeId'", name="nodeId")

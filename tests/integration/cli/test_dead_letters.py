@@ -1,7 +1,7 @@
 """`orchestrator dead-letters` on a topic with letters of several kinds."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -37,10 +37,17 @@ class Desk:
     environ: dict[str, str]
 
     async def letter(
-        self, id_: str, *, value: bytes = TASK, key: bytes = b"k", **headers: str
+        self,
+        id_: str,
+        *,
+        value: bytes = TASK,
+        key: bytes = b"k",
+        headers: Mapping[str, str] | None = None,
+        **more: str,
     ) -> None:
         """A letter as the service writes it."""
-        given = {"reason": "schema", "original.topic": self.options.topics.tasks, **headers}
+        given = {"reason": "schema", "original.topic": self.options.topics.tasks, **more}
+        given |= headers or {}
         named = [(f"dlq.{name}", value.encode()) for name, value in given.items()]
         async with Publisher(self.options) as publisher:
             topic = self.options.topics.dead_letters
@@ -110,6 +117,20 @@ async def test_those_that_match_are_sent_again_after_a_look(desk: Desk) -> None:
     assert await desk.sent() == []
     assert await told(desk.environ, *arguments, "--rate", "100") == {"sent": ["a1"], "left": 2}
     assert await desk.sent() == [TASK]
+
+
+async def test_a_letter_cannot_send_its_message_to_a_topic_that_is_not_ours(desk: Desk) -> None:
+    other = desk.options.topics.task_updates
+    await desk.letter("a1", headers={"original.topic": other})
+    await desk.letter("a2", headers={"original.header.DLQ.replay_of": "z9"})
+    done = await called(desk.environ, "dead-letters", "replay", "a1", "--force")
+    assert done.returncode == 1
+    assert f"dead letter a1 names topic {other!r} as its origin" in done.stderr
+    again = ("dead-letters", "replay", "--all", "--force")
+    assert await told(desk.environ, *again) == {"sent": ["a2"], "left": 1}
+    assert await read_topic(desk.options, other) == []
+    (sent,) = await read_topic(desk.options, desk.options.topics.tasks)
+    assert next(v for n, v in sent.headers if n.lower() == "dlq.replay_of") == b"a2"
 
 
 async def test_a_mended_value_is_sent_instead(desk: Desk, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def of(found: list[tuple[str, str, str]], name: str) -> tuple[str, str]:
 
 
 async def test_a_model_whose_package_is_missing_fails() -> None:
-    state, says = of(await lines({**NOWHERE, "LLM_MODEL": "anthropic:claude"}), "model")
+    state, says = of(await lines({**NOWHERE, "LLM_MODEL": "groq:llama"}), "model")
     assert state == "failed"
-    assert "langchain-anthropic" in says
+    assert "langchain-groq" in says
 
 
 async def test_a_web_server_that_is_no_model_is_doubted() -> None:
@@ -88,7 +88,7 @@ async def test_agents_are_those_stored_and_those_of_the_folder_which_go_first(
     environ = {**NOWHERE, "DATABASE_URL": database_url, "ORCHESTRATOR_AGENTS_DIR": str(tmp_path)}
     assert of(await lines(environ), "agents") == ("warning", "there are none")
     async with running_agent() as peer:
-        url = {**environ, "CRM_URL": peer.url}
+        url = {**environ, "CRM_URL": peer.url, "ORCHESTRATOR_DECLARATION_VARIABLES": "CRM_URL"}
         await told(environ, "agents", "add", declared(tmp_path, "crm.yaml", CRM))
         declared(tmp_path, "crm.yaml", CRM.replace("http://127.0.0.1:1", "${CRM_URL}"))
         assert of(await lines(url), "agent")[1].startswith(f"crm is ready at {peer.url} (")
@@ -160,12 +160,23 @@ async def asked(llm: FakeLlm) -> tuple[str, str]:
     return of(found, "model")
 
 
-async def test_a_model_that_is_asked_answers_with_a_tool_call() -> None:
+WRITTEN = calls(("update_context", {"collected": {"order_number": "4711"}}))
+
+
+async def test_a_model_that_is_asked_answers_with_a_tool_call_and_takes_it_back() -> None:
     async with running_llm() as llm:
-        llm.will(UNNAMED, calls(("update_context", {"collected": {"order_number": "4711"}})))
+        llm.will(UNNAMED, WRITTEN, calls(("complete", {"result": {}})))
         state, says = await asked(llm)
-    assert (state, len(llm.prompts)) == ("ok", 1)
-    assert "answered with a tool call (" in says
+    assert (state, len(llm.prompts)) == ("ok", 2)
+    assert "answered with a tool call and accepted it in the next request (" in says
+
+
+async def test_an_endpoint_that_refuses_a_second_turn_fails_when_it_is_asked() -> None:
+    async with running_llm() as llm:
+        llm.will(UNNAMED, WRITTEN, *[refused(400)] * 5)
+        state, says = await asked(llm)
+    assert state == "failed"
+    assert "scripted 400" in says
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ STEPS: tuple[StepBody, ...] = (
         usage=Usage(input_tokens=7, output_tokens=3),
     ),
     Rested(waiting_for="an answer"),
-    EventApplied(event_type="cancel", payload={"by": "sales", "reason": "typo"}),
+    EventApplied(event_type="cancel", payload={"by": "sales", "reason": "typo"}, source="cli"),
     Cancelled(reason="typo", by="sales", unknown=("t/2/1",)),
 )
 

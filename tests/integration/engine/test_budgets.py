@@ -11,6 +11,7 @@ from orchestrator.domain.fault import Fault
 from orchestrator.domain.ids import AgentId, TaskId
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, Failed
+from orchestrator.engine.options import TaskLimits
 from orchestrator.planners.planner import OverBudget, Unanswered
 from orchestrator.store.control import Message, Selection, tell
 from orchestrator.store.database import Database
@@ -66,6 +67,32 @@ async def test_a_person_tops_a_budget_up(database: Database, feed: Feed) -> None
     assert await kinds(database, "t") == [
         *("accepted", "budget_spent", "waiting", "event", "decision", "completed")
     ]
+
+
+async def test_no_message_lifts_a_budget_over_the_ceiling_and_a_command_does(
+    database: Database, feed: Feed
+) -> None:
+    planner = ScriptedPlanner(*[turn_of_60] * 3, complete())
+    limits = TaskLimits(max_tokens=50, ceilings=Budget(tokens=100))
+    wants = Budget(tokens=10**9, when_exhausted="wait")
+    more = Message(event_type="top_up", payload={"budget": {"tokens": 900}})
+    async with running_worker(
+        database, planner=planner, caller=ScriptedCaller(), limits=limits
+    ) as worker:
+        await feed.task("t", to=worker, budget=wants)
+        told = "a top-up by `orchestrator tasks top-up` (messages can't raise tokens further): "
+        row = await reaches(database, "t", "waiting")
+        assert row["reason"] == f"{told}120 tokens used, the budget is 100"
+        await feed.event("t", "top_up", payload={**more.payload, "by": "cli"}, to=worker)
+        await until(lambda: _has_events(database, 1))
+        assert (await task_row(database, "t"))["tokens"] == 120
+        await tell(database, more, Selection(task_ids=(TaskId("t"),)))
+        await reaches(database, "t", "completed")
+
+
+async def _has_events(database: Database, number: int) -> bool:
+    found = await kinds(database, "t")
+    return found.count("event") == number and found[-1] == "waiting"
 
 
 async def turn_of_60(_: Snapshot) -> Turn:

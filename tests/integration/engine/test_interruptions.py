@@ -43,6 +43,8 @@ from tests.fakes.workers import (
 
 TASK = TaskId("t")
 KEY = "t/2/1"
+SENT = "tasks/0/1"
+"""Where the second message lay."""
 ON_ORDER = {"reason": "ordered twice", "by": "sales"}
 
 
@@ -72,10 +74,11 @@ async def test_cancel_event_cuts_calls_under_way_within_a_second(
         await feed.event("t", "cancel", payload=ON_ORDER, to=worker)
         row = await reaches(database, "t", "cancelled", seconds=1)
         assert caller.under_way == 0
-    assert row["reason"] == "ordered twice (sales)"
+    assert row["reason"] == f"ordered twice ({SENT} (says: sales))"
     steps = await bodies(database, "t")
     assert results(steps) == [(2, CallStatus.SUCCESS), (1, CallStatus.UNKNOWN)]
-    assert steps[-1] == Cancelled(reason="ordered twice", by="sales", unknown=(KEY,))
+    who = f"{SENT} (says: sales)"
+    assert steps[-1] == Cancelled(reason="ordered twice", by=who, unknown=(KEY,))
 
 
 async def test_cancel_by_hand_reaches_a_call_under_way_though_its_notice_was_lost(
@@ -171,12 +174,13 @@ async def test_pause_lets_calls_end_and_starts_nothing_more(database: Database, 
         await feed.task("t", to=worker)
         await gate.entered.wait()
         await feed.event("t", "pause", payload={"by": "ops", "reason": "audit"}, to=worker)
-        await until(lambda: _shows(database, "paused by ops: audit"), seconds=1)
+        paused = f"paused by {SENT} (says: ops): audit"
+        await until(lambda: _shows(database, paused), seconds=1)
         assert caller.under_way == 1
         gate.opened.set()
         row = await reaches(database, "t", "waiting")
-        assert (row["reason"], len(planner.asks)) == ("a resume event (paused by ops: audit)", 1)
-        assert row["context"]["current_state"] == "paused by ops: audit"
+        assert (row["reason"], len(planner.asks)) == (f"a resume event ({paused})", 1)
+        assert row["context"]["current_state"] == paused
         await feed.event("t", "resume", to=worker)
         await reaches(database, "t", "completed")
     assert caller.sends == {KEY: 1}

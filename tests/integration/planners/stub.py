@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 
 @dataclass(slots=True, kw_only=True)
 class Stub:
-    answer: bytes | None
-    """The whole answer, head and body; None never answers."""
+    answer: bytes | Callable[[dict[str, Any]], bytes] | None
+    """The whole answer, head and body, or what makes it of a request; None never answers."""
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     """The JSON of each request."""
@@ -34,12 +34,15 @@ class Stub:
         if self.answer is None:
             await self.closing.wait()
             return False
-        writer.write(self.answer)
-        return b"connection: close" not in self.answer.lower()
+        answer = self.answer if isinstance(self.answer, bytes) else self.answer(self.bodies[-1])
+        writer.write(answer)
+        return b"connection: close" not in answer.lower()
 
 
 @asynccontextmanager
-async def serving(answer: bytes | None) -> AsyncIterator[Stub]:
+async def serving(
+    answer: bytes | Callable[[dict[str, Any]], bytes] | None,
+) -> AsyncIterator[Stub]:
     stub = Stub(answer=answer)
     server = await asyncio.start_server(stub.serve, "127.0.0.1", 0)
     stub.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
@@ -82,3 +85,33 @@ def completion(*calls: tuple[str, str], content: str | None = None) -> dict[str,
         "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
     }
+
+
+def closing(status: int, body: object) -> bytes:
+    """An answer after which nothing stays open: providers' clients keep no connection then."""
+    return http_answer(status, body, headers={"connection": "close"})
+
+
+def refused(text: str) -> bytes:
+    return closing(400, {"error": {"message": text, "type": "invalid_request_error"}})
+
+
+class Strict:
+    """An endpoint that looks at earlier answers before it gives `answer`."""
+
+    def __init__(self, answer: object, *, refuses: str = "", demands: str = "") -> None:
+        """Fields of a message, or of its first call."""
+        self.answer = answer
+        self.refuses = refuses
+        self.demands = demands
+
+    def __call__(self, body: dict[str, Any]) -> bytes:
+        for index, message in enumerate(body["messages"]):
+            if message["role"] != "assistant":
+                continue
+            fields = {*message, *message["tool_calls"][0]}
+            if self.refuses in fields:
+                return refused(f"messages.{index}: property {self.refuses!r} is unsupported")
+            if self.demands and self.demands not in fields:
+                return refused(f"{self.demands} is missing in message at index {index}")
+        return closing(200, self.answer)

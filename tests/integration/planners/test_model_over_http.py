@@ -17,6 +17,7 @@ from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
 from orchestrator.planners.planner import Unanswered
+from tests.fakes.responses_api import as_response
 from tests.fakes.unconnected import full_backlog
 from tests.integration.planners.asking import KEY, failure_at, planning_at, with_budget
 from tests.integration.planners.stub import Stub, completion, http_answer, serving
@@ -87,6 +88,18 @@ async def test_an_answer_that_its_bound_cut_says_so() -> None:
     answer["choices"][0]["finish_reason"] = "length"
     async with serving(http_answer(200, answer)) as stub, planning_at(stub.url) as planner:
         turn = await planner.plan(with_budget(5000))
+    assert turn.is_repair
+    assert "cut at the bound of its output tokens" in turn.replies[0].text
+
+
+async def test_a_response_that_its_bound_cut_says_so_too() -> None:
+    answer = as_response(completion(("agent_crm", '{"name": ')))
+    cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    async with (
+        serving(http_answer(200, answer | cut)) as stub,
+        planning_at(f"{stub.url}/responses") as planner,
+    ):
+        turn = await planner.plan(new_task())
     assert turn.is_repair
     assert "cut at the bound of its output tokens" in turn.replies[0].text
 

@@ -41,11 +41,15 @@ TRY_AGAIN: dict[str, tuple[int, object, Fault, str]] = {
 }
 
 
+PATHS = ["", "/responses"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("what", TRY_AGAIN)
-async def test_what_nobody_understands_is_tried_again_and_told(what: str) -> None:
+async def test_what_nobody_understands_is_tried_again_and_told(what: str, path: str) -> None:
     status, body, fault, said = TRY_AGAIN[what]
     async with serving(http_answer(status, body)) as stub:
-        error = await failure_at(stub.url)
+        error = await failure_at(stub.url + path)
     assert (error.retryable, error.fault) == (True, fault)
     assert said in str(error)
     assert f"status {status}" in str(error)
@@ -67,11 +71,12 @@ FOR_GOOD: dict[str, tuple[int, object, str]] = {
 }
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("what", FOR_GOOD)
-async def test_what_the_endpoint_refuses_in_words_is_permanent(what: str) -> None:
+async def test_what_the_endpoint_refuses_in_words_is_permanent(what: str, path: str) -> None:
     status, body, said = FOR_GOOD[what]
     async with serving(http_answer(status, body)) as stub:
-        error = await failure_at(stub.url)
+        error = await failure_at(stub.url + path)
     assert (error.retryable, error.fault) == (False, None)
     assert said in str(error)
     assert "sk-very" not in str(error)

@@ -33,6 +33,8 @@ VIOLATIONS = {
     "expected_late": f"UPDATE tasks SET run_at = {LATE} WHERE task_id = 'expected'",
     "outbox_old": f"UPDATE steps SET at = {LATE}",
     "position_behind": "UPDATE kafka_positions SET next_offset = 1",
+    "partition_unread": "UPDATE workers SET intake_at = " + LATE + ", intake = "
+    """'{"cluster": "c", "topics": {"tasks": 2}, "reads": {"tasks": [0]}}'""",
     "month_not_begun": "DELETE FROM tasks; ALTER TABLE steps DETACH PARTITION {month}",
     "gap": "DELETE FROM steps WHERE seq = 2",
     "epoch_fell": "UPDATE steps SET epoch = 0 WHERE seq = 2",

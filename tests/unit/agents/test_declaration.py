@@ -7,10 +7,13 @@ import pytest
 import yaml
 
 from orchestrator.agents.declaration import dump, dump_yaml, load_file, load_folder, parse
+from orchestrator.agents.variables import DeclarationVariables
 from orchestrator.domain.agent import Limits
 from orchestrator.domain.compensation import Compensation
 from orchestrator.domain.errors import InvalidAgent
 from orchestrator.domain.ids import AgentId
+
+NO_VARIABLES = DeclarationVariables()
 
 MINIMAL: dict[str, Any] = {
     "id": "crm",
@@ -41,10 +44,14 @@ tenant: acme
 """
 
 
-def refused(document: object, *, environ: dict[str, str] | None = None) -> str:
+def refused(document: object, *, variables: DeclarationVariables | None = None) -> str:
     with pytest.raises(InvalidAgent) as caught:
-        parse(document, source="crm.yaml", environ=environ or {})
+        parse(document, source="crm.yaml", variables=variables)
     return str(caught.value)
+
+
+def allowing(*names: str, **environ: str) -> DeclarationVariables:
+    return DeclarationVariables(environ=environ, allowed=names)
 
 
 def written(folder: Path, name: str, document: object) -> Path:
@@ -54,7 +61,7 @@ def written(folder: Path, name: str, document: object) -> Path:
 
 
 def test_every_field_of_the_design_is_read(tmp_path: Path) -> None:
-    agent = load_file(written(tmp_path, "crm.yaml", FULL), {})
+    agent = load_file(written(tmp_path, "crm.yaml", FULL), NO_VARIABLES)
     assert (agent.id, agent.endpoint) == ("crm", "http://crm.internal:8080")
     assert agent.limits == Limits(concurrency=20, rate_per_second=50.0, timeout_seconds=30.0)
     assert agent.capabilities == ("customer.create", "customer.find")
@@ -71,19 +78,19 @@ def test_every_field_of_the_design_is_read(tmp_path: Path) -> None:
 
 
 def test_four_fields_are_enough() -> None:
-    agent = parse(MINIMAL, source="crm.yaml", environ={})
+    agent = parse(MINIMAL, source="crm.yaml")
     assert (agent.protocol, agent.effects, agent.limits) == ("http", "idempotent", Limits())
 
 
 def test_what_is_dumped_reads_back_as_equal(tmp_path: Path) -> None:
-    agent = load_file(written(tmp_path, "crm.yaml", FULL), {})
-    assert parse(dump(agent), source="dump", environ={}) == agent
-    assert load_file(written(tmp_path, "again.yaml", dump_yaml(agent)), {}) == agent
+    agent = load_file(written(tmp_path, "crm.yaml", FULL), NO_VARIABLES)
+    assert parse(dump(agent), source="dump") == agent
+    assert load_file(written(tmp_path, "again.yaml", dump_yaml(agent)), NO_VARIABLES) == agent
 
 
 def test_json_is_read_too(tmp_path: Path) -> None:
     text = '{"id": "crm", "name": "CRM", "description": "x", "endpoint": "https://crm"}'
-    assert load_file(written(tmp_path, "crm.json", text), {}).endpoint == "https://crm"
+    assert load_file(written(tmp_path, "crm.json", text), NO_VARIABLES).endpoint == "https://crm"
 
 
 @pytest.mark.parametrize(
@@ -171,16 +178,41 @@ def test_variables_fill_the_urls() -> None:
         "endpoint": "${AGENTS:-http://127.0.0.1:8101}/crm",
         "status_url": "${AGENTS:-http://127.0.0.1:8101}/crm/status",
     }
-    local = parse(document, source="crm.yaml", environ={})
-    composed = parse(document, source="crm.yaml", environ={"AGENTS": "http://agents:8101/"})
+    agents = allowing("AGENTS", AGENTS="http://agents:8101/")
+    local = parse(document, source="crm.yaml", variables=allowing("AGENTS"))
+    composed = parse(document, source="crm.yaml", variables=agents)
     assert local.endpoint == "http://127.0.0.1:8101/crm"
     assert local.status_url == "http://127.0.0.1:8101/crm/status"
     assert composed.endpoint == "http://agents:8101/crm"
 
 
 def test_a_missing_variable_is_named() -> None:
-    text = refused({**MINIMAL, "endpoint": "${CRM_URL}"})
+    text = refused({**MINIMAL, "endpoint": "${CRM_URL}"}, variables=allowing("CRM_*"))
     assert "endpoint: uses ${CRM_URL}, but the variable CRM_URL is not set" in text
+
+
+@pytest.mark.parametrize("field", ["endpoint", "status_url", "cancel_url"])
+def test_a_variable_that_is_not_allowed_is_refused_by_name(field: str) -> None:
+    variables = allowing("AGENTS_URL", "CRM_*", HOME_URL="http://canary")
+    for text in ("${HOME_URL}", "http://crm/${HOME_URL}", "${HOME_URL:-http://crm}"):
+        said = refused({**MINIMAL, field: text}, variables=variables)
+        assert f"{field}: uses ${{HOME_URL}}, but ORCHESTRATOR_DECLARATION_VARIABLES" in said
+        assert "canary" not in said
+
+
+@pytest.mark.parametrize("field", ["endpoint", "status_url", "cancel_url"])
+def test_what_is_stored_is_literal(field: str) -> None:
+    for text in ("http://${DEMO_AGENTS_URL}", "http://crm/${DEMO_AGENTS_URL:-x}", "http://crm/${-"):
+        said = refused({**MINIMAL, field: text})
+        assert f"{field}: holds ${{" in said
+        assert "which is not filled in" in said
+
+
+def test_a_value_is_not_filled_in_a_second_time() -> None:
+    variables = allowing("A_*", A_URL="http://a/${A_KEY}", A_KEY="canary")
+    said = refused({**MINIMAL, "endpoint": "${A_URL}"}, variables=variables)
+    assert "endpoint: holds ${A_KEY}, which is not filled in" in said
+    assert "canary" not in said
 
 
 @pytest.mark.parametrize(
@@ -189,25 +221,25 @@ def test_a_missing_variable_is_named() -> None:
 )
 def test_a_broken_file_is_named(tmp_path: Path, text: str, problem: str) -> None:
     with pytest.raises(InvalidAgent, match=f"crm.yaml: .*{problem}"):
-        load_file(written(tmp_path, "crm.yaml", text), {})
+        load_file(written(tmp_path, "crm.yaml", text), NO_VARIABLES)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidAgent, match=r"none\.yaml: can't be read: No such file"):
-        load_file(tmp_path / "none.yaml", {})
+        load_file(tmp_path / "none.yaml", NO_VARIABLES)
 
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "crm.yaml").write_bytes(b"name: \xff")
     with pytest.raises(InvalidAgent, match=r"crm\.yaml: is not UTF-8"):
-        load_file(tmp_path / "crm.yaml", {})
+        load_file(tmp_path / "crm.yaml", NO_VARIABLES)
 
 
 def test_a_folder_gives_its_agents_by_file_name(tmp_path: Path) -> None:
     written(tmp_path, "b.yml", {**MINIMAL, "id": "b"})
     written(tmp_path, "a.yaml", {**MINIMAL, "id": "a"})
     written(tmp_path, "README.md", "no agent")
-    assert [agent.id for agent in load_folder(tmp_path, {})] == ["a", "b"]
+    assert [agent.id for agent in load_folder(tmp_path, NO_VARIABLES)] == ["a", "b"]
 
 
 def test_a_folder_tells_of_every_wrong_file(tmp_path: Path) -> None:
@@ -215,7 +247,7 @@ def test_a_folder_tells_of_every_wrong_file(tmp_path: Path) -> None:
     written(tmp_path, "b.yaml", MINIMAL)
     written(tmp_path, "c.yaml", MINIMAL)
     with pytest.raises(InvalidAgent) as caught:
-        load_folder(tmp_path, {})
+        load_folder(tmp_path, NO_VARIABLES)
     first, second = str(caught.value).splitlines()
     assert first.startswith("a.yaml: name: ")
     assert second == "c.yaml: id: 'crm' is declared in b.yaml too; give one of the two another id"
@@ -223,4 +255,4 @@ def test_a_folder_tells_of_every_wrong_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidAgent, match="expected a folder with agent declarations"):
-        load_folder(tmp_path / "none", {})
+        load_folder(tmp_path / "none", NO_VARIABLES)

@@ -5,6 +5,8 @@ import re
 import uuid
 from pathlib import Path
 
+import pytest
+
 from orchestrator.bus.dead_letters import (
     HEADERS_LEFT_OUT,
     LENGTH,
@@ -49,10 +51,29 @@ def test_the_headers_tell_reason_and_place() -> None:
 
 
 def test_original_headers_come_along_under_their_names() -> None:
-    found = letter(origin(headers=(("a", "1"), ("a", "2"), ("traceparent", "00-x"))))
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    found = letter(origin(headers=(("a", "1"), ("a", "2"), ("traceparent", trace))))
     assert ("dlq.original.header.a", "1") in found.headers
     assert ("dlq.original.header.a", "2") in found.headers
-    assert first(found.headers, "traceparent") == "00-x"
+    assert first(found.headers, "traceparent") == trace
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dlq.replays", "many"),
+        ("dlq.replays", "9" * 40),
+        ("dlq.first_seen", "x" * 100),
+        ("dlq.replay_of", "x" * 201),
+        ("DLQ.Replay_Of", "x" * 201),
+        ("traceparent", "0" * 300),
+    ],
+)
+def test_a_header_of_ours_is_carried_on_only_where_we_can_have_written_it(
+    name: str, value: str
+) -> None:
+    own = [n for n, v in letter(origin(headers=((name, value),))).headers if v == value]
+    assert own in ([], ["dlq.original.header.traceparent"])
 
 
 def test_a_replay_is_counted_and_keeps_when_it_was_first_seen() -> None:

@@ -113,6 +113,46 @@ def test_required_fields_that_the_message_brings_are_collected() -> None:
     assert found.context["event_data"] == {"a": 1, "c": 2}
 
 
+def test_a_required_field_may_say_who_provides_it() -> None:
+    fields = ["a", {"name": "b", "from": "event"}, {"name": "c", "from": "person"}, {"name": "d"}]
+    data = {"a": 1, "b": 2, "c": 3}
+    found = task({"task_description": "x", "required_fields": fields, "event_data": data})
+    assert found.context["required_fields"] == ["a", "b", "c", "d"]
+    assert found.context["providers"] == {"b": "event", "c": "person"}
+    assert found.context["collected_data"] == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"name": "a", "from": "model"},
+        {"name": "a", "from": None},
+        {"name": "a", "by": "event"},
+        {"name": "", "from": "event"},
+        {"name": ["a"], "from": "event"},
+        {"from": "event"},
+        {},
+        ["a", "event"],
+        "x" * 201,
+    ],
+)
+def test_a_required_field_that_is_none_is_refused(field: object) -> None:
+    with pytest.raises(
+        InvalidMessage, match=r"required_fields\[1\]: got .*agent \| event \| person"
+    ):
+        task({"task_description": "x", "required_fields": ["b", field]})
+
+
+def test_a_required_field_comes_once_whoever_provides_it() -> None:
+    with pytest.raises(InvalidMessage, match="distinct"):
+        task({"task_description": "x", "required_fields": ["a", {"name": "a", "from": "event"}]})
+
+
+def test_no_message_can_say_that_a_person_gave_its_data() -> None:
+    with pytest.raises(InvalidMessage, match="event_type 'given' is reserved"):
+        event({"task_id": "t", "event_type": "given", "event_data": {"data": {"a": 1}}})
+
+
 def test_fields_that_are_null_are_absent() -> None:
     found = task({"task_description": "x", "flow_id": None, "deadline": None, "priority": None})
     assert found.priority == 1

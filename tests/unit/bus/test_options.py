@@ -38,6 +38,11 @@ def test_two_topics_of_one_name_are_refused() -> None:
         BusOptions(topics=Topics(events="tasks"))
 
 
+def test_two_topics_that_kafka_takes_for_one_name_are_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"differ only in '\.' and '_'.*a\.b.*a_b"):
+        BusOptions(topics=Topics(tasks="a.b", task_updates="a_b"))
+
+
 def test_a_file_that_is_not_there_is_named() -> None:
     security = Security(security_protocol="SSL", ssl_cafile="/nowhere/ca.pem")
     with pytest.raises(InvalidSettings, match=r"SSL_CAFILE \(/nowhere/ca.pem\)"):

@@ -4,9 +4,11 @@ import asyncio
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from orchestrator.bus.group import Group
 from orchestrator.bus.options import BusOptions
 from orchestrator.bus.session import Session
 from orchestrator.store.database import Database, DatabaseOptions
+from orchestrator.store.service import Identity
 from tests.fakes.bus import CountingEngine
 
 PLACE = TopicPartition("tasks", 0)
@@ -41,9 +43,9 @@ async def test_messages_before_the_position_are_not_written_again() -> None:
         database=Database(DatabaseOptions(url="postgresql://127.0.0.1/nowhere")),
         options=BusOptions(),
         engine=CountingEngine().as_engine(),
-        cluster_id="c",
+        group=Group(BusOptions(), Identity(service="s", place="p"), cluster_id="c"),
         stopping=asyncio.Event(),
     )
     session.assignment.positions[PLACE] = 5
-    (part,) = await session._parts({PLACE: [record(offset) for offset in (3, 4, 5, 6)]})
+    (part,) = await session._reading.parts({PLACE: [record(offset) for offset in (3, 4, 5, 6)]})
     assert (part.expected, part.next_offset, len(part.items)) == (5, 7, 2)

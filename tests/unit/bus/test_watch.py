@@ -48,6 +48,8 @@ class FakeConsumer:
     def highwater(self, _: TopicPartition) -> int:
         return self.end
 
+    last_stable_offset = highwater
+
     def last_poll_timestamp(self, _: TopicPartition) -> int:
         return self.answered_ms
 
@@ -96,6 +98,7 @@ def polling_of(consumer: FakeConsumer) -> Polling:
         consumer,
         Assignment(consumer),
         batch_messages=1,
+        batch_bytes=1_000_000,
         patience_seconds=0.05,
         stopping=asyncio.Event(),
     )

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.cli.task_history import Happening, happening, history_table, totals
 from orchestrator.domain.call import CallStatus
+from orchestrator.domain.decision import Kept, ModelMessage, Wait
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.step import (
@@ -14,6 +15,7 @@ from orchestrator.domain.step import (
     CallFinished,
     CallParked,
     CallStarted,
+    Decided,
     EventApplied,
     Retried,
     StepBody,
@@ -119,8 +121,20 @@ SAID: JsonObject = {"by": "sales", "reason": "typo"}
 
 @pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
 def test_of_what_a_person_told_the_task_who_and_why_are_shown(event_type: str) -> None:
-    found = shown(EventApplied(event_type=event_type, payload=SAID, source="events/0/1"))
+    found = shown(EventApplied(event_type=event_type, payload=SAID, source="cli"))
     assert (found.who, found.why) == ("sales", "typo")
+
+
+@pytest.mark.parametrize("event_type", ["cancel", "pause", "resume", "top_up", "agent_result"])
+def test_who_sent_a_message_is_told_apart_from_who_it_says_it_was(event_type: str) -> None:
+    claims: list[JsonObject] = [{"by": "root"}, {"by": {"is": "root"}}, {"by": "root" * 100}]
+    for said in claims:
+        event = EventApplied(event_type=event_type, payload=said, source="events/0/1")
+        who = shown(event).who
+        assert who.startswith("events/0/1 (says: ")
+        assert len(who) < 120
+    nobody = EventApplied(event_type=event_type, payload={}, source="events/0/1")
+    assert shown(nobody).who == "events/0/1"
 
 
 @pytest.mark.parametrize("event_type", ["data", "answer", "shipped"])
@@ -133,6 +147,14 @@ def test_who_sent_a_task_back_to_work_is_shown_where_it_was_said() -> None:
     found = shown(Retried(by="ops", reason="the key is mended"))
     assert (found.who, found.why) == ("ops", "the key is mended")
     assert (shown(Retried()).who, shown(Retried()).why) == ("a person", "")
+
+
+def test_what_of_an_answer_was_not_kept_is_shown_with_its_decision() -> None:
+    kept = Kept(by="openai:m#1", cut=("reasoning: 600000 bytes, over the bound of 512000",))
+    message = ModelMessage(text="I wait.", kept=kept)
+    found = shown(Decided(decision=Wait(waiting_for="x"), message=message))
+    told = "of the answer not kept: reasoning: 600000 bytes, over the bound of 512000"
+    assert found.why == f"I wait. ({told})"
 
 
 def test_a_call_that_goes_out_is_not_said_to_go_out_at_most_once() -> None:

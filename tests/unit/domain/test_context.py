@@ -9,7 +9,6 @@ from orchestrator.domain.context import (
     Context,
     apply_change,
     collected,
-    event_change,
 )
 from orchestrator.domain.json import JsonObject
 
@@ -115,18 +114,50 @@ def test_only_named_values_that_are_not_null_are_collected() -> None:
     assert collected(("a", "b", "c"), {"a": 1, "b": None, "z": 9}) == {"a": 1}
 
 
+OF_SOMEBODY = Context(
+    required_fields=("free", "ours", "theirs", "yours"),
+    providers={"ours": "agent", "theirs": "event", "yours": "person"},
+)
+
+
+def test_a_field_is_open_to_whom_it_is_from() -> None:
+    names = OF_SOMEBODY.required_fields
+    assert OF_SOMEBODY.open_to("any", names) == ("free",)
+    assert OF_SOMEBODY.open_to("agent", (*names, "other")) == ("free", "ours", "other")
+    assert OF_SOMEBODY.open_to("event", names) == ("free", "theirs")
+    assert OF_SOMEBODY.open_to("person", names) == ("free", "theirs", "yours")
+
+
+def test_who_provides_a_field_is_stored_and_outlives_every_change() -> None:
+    assert Context.from_json(OF_SOMEBODY.to_json()) == OF_SOMEBODY
+    after = OF_SOMEBODY.apply({"collected_data": {"free": 1}, "current_state": "x"})
+    assert after.providers == OF_SOMEBODY.providers
+    assert "providers" not in Context(required_fields=("free",)).to_json()
+    assert OF_SOMEBODY.labels(("free", "yours")) == "free, yours (from person)"
+
+
+def test_what_nobody_may_give_is_kept_as_data_and_not_collected() -> None:
+    payload: JsonObject = {"ours": 1, "theirs": 2, "yours": 3}
+    assert OF_SOMEBODY.event_change(payload, by="event") == {
+        "event_data": payload,
+        "collected_data": {"theirs": 2},
+    }
+
+
 def test_an_events_data_is_kept_whole_and_its_required_fields_are_collected() -> None:
     payload: JsonObject = {"email": "a@b.example", "note": "by phone", "phone": None}
-    assert event_change(("email", "phone"), payload) == {
+    assert Context(required_fields=("email", "phone")).event_change(payload, by="event") == {
         "event_data": payload,
         "collected_data": {"email": "a@b.example"},
     }
 
 
 def test_an_event_without_a_required_field_collects_nothing() -> None:
-    assert event_change(("email",), {"note": "x"}) == {"event_data": {"note": "x"}}
+    assert Context(required_fields=("email",)).event_change({"note": "x"}, by="event") == {
+        "event_data": {"note": "x"}
+    }
 
 
 def test_an_events_null_does_not_take_a_collected_value_away() -> None:
     context = Context(required_fields=("email",), collected_data={"email": "a@b.example"})
-    assert context.apply(event_change(context.required_fields, {"email": None})).is_complete
+    assert context.apply(context.event_change({"email": None}, by="event")).is_complete

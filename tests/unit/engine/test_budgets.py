@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +7,7 @@ import pytest
 from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.decision import Delegate, Usage, Wait
+from orchestrator.domain.event import CLI
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
@@ -175,8 +176,54 @@ def test_a_top_up_that_is_not_one_adds_nothing(payload: Any) -> None:
     assert account(state, limits=LIMITS, now=NOW).allowed == before
 
 
+MOST = Budget(steps=60, attempts=120, tokens=3000, cost_micros=500, seconds=7200)
+CAPPED = replace(LIMITS, max_cost_micros=100, ceilings=MOST)
+GREEDY = {"steps": 10**6, "attempts": 10**6, "tokens": 10**9, "cost": 1e6, "seconds": 1e9}
+
+
+def allowed_of(state: Snapshot, limits: TaskLimits = CAPPED) -> dict[str, Any]:
+    return asdict(account(state, limits=limits, now=NOW).allowed)
+
+
+def test_of_a_tasks_budget_and_the_ceiling_the_smaller_holds() -> None:
+    greedy = Budget(steps=10**6, attempts=10**6, tokens=10**9, cost_micros=10**12, seconds=1e9)
+    most = {name: value for name, value in asdict(MOST).items() if name != "when_exhausted"}
+    assert allowed_of(snapshot(budget=greedy)) == most
+    modest = Budget(steps=1, attempts=2, tokens=2999, cost_micros=4, seconds=5)
+    assert allowed_of(snapshot(budget=modest))["tokens"] == 2999
+    ten_times = allowed_of(snapshot(budget=greedy), replace(LIMITS, max_cost_micros=7))
+    assert ten_times == {
+        "steps": 500, "attempts": 1000, "tokens": 10_000, "cost_micros": 70, "seconds": 36_000
+    }  # fmt: skip
+
+
+def test_events_top_a_budget_up_to_the_ceiling_and_no_further() -> None:
+    most = {name: value for name, value in asdict(MOST).items() if name != "when_exhausted"}
+    assert allowed_of(snapshot(top_up(**GREEDY))) == most
+    assert allowed_of(snapshot(*[top_up(tokens=900)] * 9))["tokens"] == 3000
+    assert allowed_of(snapshot(top_up(tokens=900)))["tokens"] == 1900
+
+
+def test_a_command_tops_a_budget_up_beyond_the_ceiling_and_no_event_takes_it_back() -> None:
+    ours = replace(top_up(tokens=9000), source=CLI)
+    assert allowed_of(snapshot(ours))["tokens"] == 10_000
+    assert allowed_of(snapshot(ours, top_up(tokens=5)))["tokens"] == 10_000
+    claims = replace(top_up(tokens=9000), payload={"budget": {"tokens": 9000}, "by": CLI})
+    assert allowed_of(snapshot(claims))["tokens"] == 3000
+
+
+def test_a_task_at_its_ceiling_says_who_can_help() -> None:
+    steps = (decided(Delegate(), tokens=3000), top_up(tokens=5000))
+    state = snapshot(*steps, budget=Budget(tokens=10**6, when_exhausted="wait"))
+    rest = next_move(state, now=NOW, limits=CAPPED)
+    assert waits_for(rest) == (
+        "a top-up by `orchestrator tasks top-up` (messages can't raise tokens further): "
+        "3000 tokens used, the budget is 3000"
+    )
+
+
 def test_however_often_its_time_is_topped_up_its_end_is_a_date() -> None:
-    state = snapshot(*[top_up(seconds=1e9)] * 500)
+    state = snapshot(*[replace(top_up(seconds=1e9), source=CLI)] * 500)
     assert account(state, limits=LIMITS, now=NOW).ends.year > 2300
 
 

@@ -212,7 +212,7 @@ def message(step: int, status: str = "success", **output: Any) -> InboxMessage:
 
 
 def folded(state: Snapshot, *messages: InboxMessage) -> Snapshot:
-    return state.after(fold(state, messages, output_fields=lambda _: ("id",)))
+    return state.after(fold(state, messages, agents={}))
 
 
 def test_a_late_result_of_an_unknown_call_is_recorded_and_undone() -> None:
@@ -235,7 +235,7 @@ def test_a_late_answer_of_who_undoes_it_ends_it_and_collects_nothing() -> None:
 def test_events_during_it_change_neither_its_state_nor_its_messages() -> None:
     cancel = InboxMessage(id=1, event_type="cancel")
     pause = InboxMessage(id=2, event_type="pause")
-    steps = fold(ending(effects("a"), done()), [cancel, pause], output_fields=lambda _: ())
+    steps = fold(ending(effects("a"), done()), [cancel, pause], agents={})
     assert [step.change for step in steps] == [None, None]
 
 

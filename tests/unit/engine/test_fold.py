@@ -1,14 +1,16 @@
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.domain.call import CallStatus
-from orchestrator.domain.event import InboxMessage
-from orchestrator.domain.ids import AgentId
+from orchestrator.domain.context import Context
+from orchestrator.domain.event import CLI, InboxMessage
+from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import CallFinished, EventApplied, Step
 from orchestrator.engine.fold import fold
+from tests.fakes.scripted_caller import agent
 from tests.unit.engine.journals import accepted, decided, delegated, finished, snapshot
 from tests.unit.engine.test_moves import WAITS
 
@@ -22,11 +24,13 @@ def message(event_type: str = "data", *, step: int | None = None, **payload: Any
     )
 
 
-def folded(state: Snapshot, *messages: InboxMessage) -> list[Step]:
-    def output_fields(agent: AgentId) -> Sequence[str]:
-        return ("id",) if agent == "crm" else ()
+CRM = replace(
+    agent("crm"), output_schema={"type": "object", "properties": {"id": {"type": "integer"}}}
+)
 
-    return fold(state, messages, output_fields=output_fields)
+
+def folded(state: Snapshot, *messages: InboxMessage) -> list[Step]:
+    return fold(state, messages, agents={CRM.id: CRM})
 
 
 def test_each_message_is_a_step_in_order() -> None:
@@ -55,13 +59,73 @@ def test_a_command_changes_no_data(event_type: str) -> None:
 
 def test_a_pause_shows_who_paused_and_why() -> None:
     (step,) = folded(snapshot(), message("pause", by="ops", reason="audit"))
+    assert step.change == {"current_state": "paused by events/0/1 (says: ops): audit"}
+    told = replace(message("pause", by="ops", reason="audit"), source=CLI)
+    (step,) = folded(snapshot(), told)
     assert step.change == {"current_state": "paused by ops: audit"}
+
+
+def test_who_a_late_result_says_it_is_of_is_told_apart_from_who_sent_it() -> None:
+    result = message("agent_result", step=2, status="success", by="ops")
+    for source, who in (("events/0/1", "events/0/1 (says: ops)"), (CLI, "ops")):
+        (step,) = folded(PENDING, replace(result, source=source))
+        assert isinstance(step.body, CallFinished)
+        assert step.body.by == who
 
 
 def test_a_result_that_comes_after_its_call_was_abandoned_settles_it() -> None:
     abandoned = snapshot(delegated("crm"), accepted(), finished(1, CallStatus.UNKNOWN))
     (step,) = folded(abandoned, message("agent_result", step=2, status="success"))
     assert isinstance(step.body, CallFinished)
+
+
+WANTS = Context(
+    required_fields=("id", "approval", "release"),
+    providers={"id": "agent", "approval": "event", "release": "person"},
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (message(id=1, approval=2, release=3), {"approval": 2}),
+        (message("given", data={"id": 1, "approval": 2, "release": 3}), {}),
+        (
+            replace(message("given", data={"id": 1, "approval": 2, "release": 3}), source=CLI),
+            {"approval": 2, "release": 3},
+        ),
+        (replace(message("given", data="release", by="ops"), source=CLI), {}),
+    ],
+    ids=["an event", "an event that says it is a person's", "a person", "a person's nothing"],
+)
+def test_a_field_is_collected_from_whom_it_is_from(
+    told: InboxMessage, found: dict[str, int]
+) -> None:
+    (step,) = folded(replace(snapshot(), context=WANTS), told)
+    assert (step.change or {}).get("collected_data", {}) == found
+
+
+@pytest.mark.parametrize("output", [{"id": "5"}, {"id": None}, {"id": True}])
+def test_a_late_result_against_the_agents_schema_is_an_error_as_in_its_own_answer(
+    output: JsonObject,
+) -> None:
+    result = message("agent_result", step=2, status="success", output=output)
+    (step,) = folded(PENDING, result)
+    assert isinstance(step.body, CallFinished)
+    assert (step.body.status, step.body.output, step.change) == (CallStatus.ERROR, output, None)
+    assert step.body.is_unsure, "what it did is not undone else"
+    assert (step.body.error or "").startswith("the agent_result holds an output against")
+    (settled,) = folded(PENDING, replace(result, source=CLI))
+    assert isinstance(settled.body, CallFinished)
+    assert settled.body.status is CallStatus.SUCCESS, "a person may know less than the agent"
+
+
+def test_a_late_result_collects_what_agents_may_provide() -> None:
+    result = message("agent_result", step=2, status="success", output={"id": 5})
+    for who, found in (("agent", {"id": 5}), ("event", {})):
+        wants = Context(required_fields=("id",), providers={"id": who})  # type: ignore[dict-item]
+        (step,) = folded(replace(PENDING, context=wants), result)
+        assert (step.change or {}).get("collected_data", {}) == found
 
 
 def test_a_late_result_ends_its_call_and_is_collected() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Delegate, Fail, Wait
+from orchestrator.domain.event import CLI
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import (
@@ -297,7 +299,8 @@ CANCEL = event("cancel", reason="ordered twice", by="sales")
 
 
 def test_a_cancel_in_the_journal_ends_the_task_whoever_reads_it() -> None:
-    end = Cancelled(reason="ordered twice", by="sales")
+    end = Cancelled(reason="ordered twice", by="a message (says: sales)")
+    assert move(snapshot(replace(CANCEL, source=CLI))) == Finish(outcome=replace(end, by="sales"))
     assert move(snapshot(CANCEL)) == Finish(outcome=end)
     assert move(snapshot(event("pause"), CANCEL, event(a=1))) == Finish(outcome=end)
     assert move(snapshot(delegated("crm"), finished(), CANCEL)) == Finish(outcome=end)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from orchestrator.domain.agent import Agent
 from orchestrator.domain.call import CallStatus
-from orchestrator.domain.context import Context, collected, event_change
+from orchestrator.domain.context import Context, collected
 from orchestrator.domain.decision import Delegate, Turn
 from orchestrator.domain.ids import AgentId, Epoch, Seq, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
@@ -144,7 +144,7 @@ def answered(
 
 
 def event(snapshot: Snapshot, payload: JsonObject, *, event_type: str = "data") -> Snapshot:
-    change = event_change(snapshot.context.required_fields, payload)
+    change = snapshot.context.event_change(payload, by="event")
     return journaled(snapshot, EventApplied(event_type=event_type, payload=payload), change)
 
 

@@ -93,6 +93,18 @@ def test_a_field_that_no_tool_adds_fails_the_task_before_anything_is_called() ->
     assert calls == [("fail", {"reason": "no agent can provide flight_number"})]
 
 
+def test_a_field_from_outside_is_waited_for_after_what_can_be_done() -> None:
+    def planned(**collected: str) -> list[tuple[str, Json]]:
+        messages = conversation(required=("customer_id", "approval"), collected=collected)
+        provided = '{"provided_by": {"approval": "person"}, '
+        messages[-1]["content"] = messages[-1]["content"].replace("{", provided, 1)
+        return plan(messages, TOOLS)
+
+    assert [name for name, _ in planned()] == ["crm"]
+    waits = ("wait_for_event", {"reason": "approval is needed from: person"})
+    assert planned(customer_id="C-1") == [waits]
+
+
 def test_an_input_that_nobody_has_is_waited_for() -> None:
     [(name, arguments)] = plan(conversation(required=("delivered_at",)), TOOLS)
     assert name == "wait_for_event"

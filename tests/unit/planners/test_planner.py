@@ -7,6 +7,7 @@ import httpx
 import pytest
 from langchain_core.exceptions import ModelRateLimitError
 from langchain_core.messages import AIMessage, ToolMessage
+from openai import OpenAIError
 
 from orchestrator.domain.budget import Allowance
 from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
@@ -54,6 +55,28 @@ async def test_a_turn_tells_the_decision_the_tokens_and_the_model() -> None:
     assert turn.decision.calls[0].agent == "crm"
     assert turn.usage == Usage(input_tokens=10, output_tokens=5)
     assert turn.model == "test"
+
+
+class Refusal(Exception):
+    """An answer of HTTP, as providers' packages put it into the exceptions that they raise."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.response = httpx.Response(400, json={"message": text})
+
+
+async def test_what_another_providers_endpoint_refuses_is_learned_too() -> None:
+    refusals = ["Thinking mode does not support this tool_choice", "Roles must alternate"]
+    errors = [OpenAIError(refusal) for refusal in refusals]
+    for error, refusal in zip(errors, refusals, strict=True):
+        error.__cause__ = Refusal(refusal)
+    model = ScriptedModel(script=[*errors, tool_calls(ASK_CRM), tool_calls(ASK_CRM)])
+    planner = planner_of(model)
+    await planner.plan(new_task())
+    await planner.plan(new_task())
+    assert model.choices == ["any", None, None, None]
+    kinds = [[message.type for message in request] for request in model.requests]
+    assert kinds[1:] == [["system", "human", "human"], *[["system", "human"]] * 2]
 
 
 async def test_a_turn_that_may_need_more_than_there_is_is_not_asked_for() -> None:

@@ -1,12 +1,13 @@
 """The journal as a conversation."""
 
 import itertools
+from dataclasses import replace
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_openai.chat_models.base import _convert_message_to_dict
 
 from orchestrator.domain.call import Call, CallStatus
-from orchestrator.domain.decision import Delegate, Fail, ModelMessage, Reply, Turn, Wait
+from orchestrator.domain.decision import Delegate, Fail, Kept, ModelMessage, Reply, Turn, Wait
 from orchestrator.domain.ids import AgentId, Seq
 from orchestrator.domain.json import JsonObject, JsonValue
 from orchestrator.domain.snapshot import Snapshot
@@ -34,8 +35,10 @@ def delegation(*call_ids: str) -> Turn:
     )
 
 
-def shown(snapshot: Snapshot, options: AgenticOptions = OPTIONS) -> list[BaseMessage]:
-    return history(snapshot.steps, options=options)
+def shown(
+    snapshot: Snapshot, options: AgenticOptions = OPTIONS, sender: str = ""
+) -> list[BaseMessage]:
+    return history(snapshot.steps, options=options, sender=sender)
 
 
 def test_results_follow_their_calls_in_order_and_events_come_after() -> None:
@@ -178,3 +181,40 @@ def test_a_fork_is_shown_with_what_it_was_given_as_data() -> None:
     assert '{"country":"DE"}' in line.text
     (bare,) = shown(snapshot.after([Step(seq=Seq(2), body=Forked(task="another", step=Seq(1)))]))
     assert bare.text == "A person went back to this point of the task. Go on from here."
+
+
+def thinking(turns: int, *, by: str = "m#1") -> Snapshot:
+    snapshot = new_task()
+    for _ in range(turns):
+        turn = delegation("a")
+        assert turn.message is not None
+        kept = Kept(by=by, parts={"fields": {"reasoning_content": "y" * 400}})
+        turn = replace(turn, message=replace(turn.message, kept=kept))
+        snapshot = answered(decided(snapshot, turn), 1, {"text": "x" * 400})
+    return snapshot
+
+
+def reasoned(messages: list[BaseMessage]) -> list[bool]:
+    return ["reasoning_content" in m.additional_kwargs for m in messages if m.type == "ai"]
+
+
+def test_an_answer_goes_back_whole_to_the_model_that_gave_it_and_to_no_other() -> None:
+    snapshot = thinking(2)
+    assert reasoned(shown(snapshot, sender="m#1")) == [True, True]
+    assert reasoned(shown(snapshot, sender="m#2")) == [False, False]
+
+
+def test_a_fork_gives_the_model_its_answers_back() -> None:
+    snapshot = thinking(1)
+    forked = Step(seq=Seq(snapshot.seq + 1), body=Forked(task="another", step=snapshot.seq))
+    assert reasoned(shown(snapshot.after([forked]), sender="m#1")) == [True]
+
+
+def test_above_the_budget_reasoning_goes_after_the_outputs_and_the_last_stays() -> None:
+    snapshot = thinking(10)
+    assert all(reasoned(shown(snapshot, AgenticOptions(history_characters=6000), "m#1")))
+    tight = shown(snapshot, AgenticOptions(history_characters=3000), "m#1")
+    first, *_, last = reasoned(tight)
+    assert (first, last) == (False, True)
+    none = shown(snapshot, AgenticOptions(history_characters=1), "m#1")
+    assert reasoned(none) == [False] * 9 + [True]

@@ -1,13 +1,15 @@
 """What is made of a model's answer."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from orchestrator.domain.context import Context
+from orchestrator.domain.context import Provider
 from orchestrator.domain.decision import Complete, Delegate, Fail, ModelMessage, Turn, Wait
 from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.snapshot import Snapshot
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import build_toolbox
 from orchestrator.planners.agentic.turns import limit_repairs, read_turn, repairs_in_a_row
@@ -21,8 +23,11 @@ def read(
     text: str = "",
     collected: JsonObject | None = None,
     options: AgenticOptions | None = None,
+    snapshot: Snapshot | None = None,
 ) -> Turn:
     """The turn of an answer with these calls, for a task that requires a `customer_id`."""
+    given = new_task("Register the customer ACME, which has C-1 already")
+    given = replace(given, context=given.context.apply({"collected_data": collected or {}}))
     options = options or AgenticOptions()
     message = ModelMessage(
         text=text,
@@ -34,7 +39,7 @@ def read(
     return read_turn(
         message,
         toolbox=build_toolbox(AGENTS, max_agent_tools=options.max_agent_tools),
-        context=Context(required_fields=("customer_id",), collected_data=collected or {}),
+        snapshot=snapshot or given,
         options=options,
     )
 
@@ -99,6 +104,35 @@ def test_update_context_refuses_a_field_that_is_not_required() -> None:
     turn = read(("update_context", {"collected": {**DONE, "colour": "red"}}))
     assert turn.collected == {}
     assert errors(turn)["c1"] == "nothing was written: 'colour' is no required field (customer_id)"
+
+
+@pytest.mark.parametrize(
+    ("who", "way"),
+    [
+        ("agent", "counts only from an agent, not from you: call an agent that adds it"),
+        ("event", "counts only from an event, not from you: get it by wait_for_event"),
+        ("person", "counts only from a person, not from you: get it by wait_for_event"),
+    ],
+)
+def test_the_model_does_not_provide_what_is_from_somebody_else(who: Provider, way: str) -> None:
+    asked = new_task("Approval: C-1", required=("customer_id",), event_data={"customer_id": "C-1"})
+    wants = replace(asked.context, providers={"customer_id": who})
+    turn = read(
+        ("update_context", {"collected": DONE}),
+        ("complete", {"result": DONE}),
+        snapshot=replace(asked, context=wants),
+    )
+    assert (turn.decision, turn.collected, turn.is_repair) == (Delegate(), {}, True)
+    assert errors(turn)["c1"] == f"nothing was written: 'customer_id' {way}"
+
+
+def test_the_model_writes_nothing_down_that_it_was_not_given() -> None:
+    turn = read(
+        ("update_context", {"collected": {"customer_id": "C-2"}, "state": "done"}),
+        ("complete", {"result": {}}),
+    )
+    assert (turn.decision, turn.collected, turn.state) == (Delegate(), {}, None)
+    assert errors(turn)["c1"].startswith("nothing was written: the value of 'customer_id' stands")
 
 
 def test_list_agents_is_answered_in_place() -> None:
@@ -206,8 +240,9 @@ def test_the_third_unusable_answer_fails_the_task() -> None:
         assert isinstance(turn.decision, expected)
         snapshot = decided(snapshot, turn)
     assert isinstance(turn.decision, Fail)
-    assert turn.decision.reason == (
-        "the model gave no usable decision: it answered in plain text: 'Hm.'"
+    assert turn.decision.reason.startswith(
+        "the model gave no usable decision: it answered in plain text: 'Hm.'. No answer called a "
+        "tool: the endpoint may ignore tools"
     )
 
 
