@@ -74,15 +74,18 @@ def test_what_is_too_large_is_left_out_whole_and_the_journal_says_so() -> None:
     assert found.cut == ("reasoning_content: 512003 bytes, over the bound of 512000",)
 
 
-def test_what_postgresql_can_not_store_is_replaced_in_what_is_kept() -> None:
+def test_what_postgresql_can_not_store_is_left_out_of_what_is_kept() -> None:
     deep: Any = "x"
     for _ in range(100):
         deep = [deep]
     fields = {"deep": deep, "reasoning_content": "a\x00b\ud800", "huge": 10**30}
     found = kept(an_answer(additional_kwargs=fields)).kept
     assert found is not None
-    assert found.parts == {"fields": {"reasoning_content": "a\ufffdb\ufffd", "huge": str(10**30)}}
-    assert found.cut == ("deep: nested too deeply",)
+    assert found.parts == {"fields": {"reasoning_content": "a\ufffdb\ufffd"}}
+    assert found.cut == (
+        "deep: nested too deeply: expected at most 64 levels",
+        f"huge: the integer {10**30} does not fit into 64 bits: send it as a text",
+    )
 
 
 def test_blocks_are_not_kept_where_a_call_got_another_id() -> None:
