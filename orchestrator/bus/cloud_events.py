@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.bus.decoding import kind_of, shown
-from orchestrator.bus.envelopes import OURS, opened, read_value
+from orchestrator.bus.envelopes import CLOUD_EVENT, OURS, opened, read_value
 from orchestrator.bus.headers import Headers, first
 from orchestrator.bus.options import ValueFormat
 from orchestrator.domain.errors import InvalidMessage
@@ -15,7 +15,6 @@ from orchestrator.domain.json import JsonObject
 JSON_TYPE = "application/json"
 EVENT_TYPE = "application/cloudevents"
 BATCH_TYPE = "application/cloudevents-batch"
-REQUIRED = ("specversion", "id", "source", "type")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +42,7 @@ def unwrap(
     data = read_value(value, headers, max_bytes=max_bytes, value_format=value_format)
     if content_type.startswith(EVENT_TYPE) or (value_format == "auto" and _is_structured(data)):
         return _structured(data, max_bytes=max_bytes, value_format=value_format)
-    attributes = {name: first(headers, f"ce_{name}") for name in REQUIRED}
+    attributes = {name: first(headers, f"ce_{name}") for name in CLOUD_EVENT}
     if any(attribute is None for attribute in attributes.values()):
         return Envelope(data=data)
     _check_version(attributes["specversion"])
@@ -52,7 +51,7 @@ def unwrap(
 
 def _is_structured(event: JsonObject) -> bool:
     """Whether it is a CloudEvent without the header that says so, as Debezium sends them."""
-    return all(name in event for name in REQUIRED) and not OURS & event.keys()
+    return all(name in event for name in CLOUD_EVENT) and not OURS & event.keys()
 
 
 def binary_headers(*, id: str, source: str, type: str, time: datetime, subject: str) -> Headers:  # noqa: A002 - CloudEvents' own words
@@ -69,7 +68,7 @@ def binary_headers(*, id: str, source: str, type: str, time: datetime, subject: 
 
 
 def _structured(event: JsonObject, *, max_bytes: int, value_format: ValueFormat) -> Envelope:
-    for name in REQUIRED:
+    for name in CLOUD_EVENT:
         attribute = event.get(name)
         if not isinstance(attribute, str) or not attribute:
             raise InvalidMessage(

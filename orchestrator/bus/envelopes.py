@@ -19,6 +19,12 @@ MAX_LAYERS = 4
 OURS = frozenset({"task_id", "task_description"})
 """Every message of ours has one of them."""
 
+CLOUD_EVENT = ("specversion", "id", "source", "type")
+"""What every CloudEvent has at its top. It may have any other attribute too, also `payload`."""
+
+UTF_16 = b"\x00{\x00"
+"""How an object in UTF-16 begins: with a zero byte, as framings do."""
+
 SCHEMA_HEADERS = (
     "__value_schema_id",  # Confluent
     "apicurio.value.globalId",
@@ -103,6 +109,8 @@ def _not_read(name: str, turned_off: str) -> InvalidMessage:
 
 def _framing(raw: bytes) -> Framing | None:
     """The framing in front of it; the one that fits JSON, where several have the same beginning."""
+    if raw.startswith(UTF_16):
+        return None
     found = [f for f in FRAMINGS if raw.startswith(f.magic) and len(raw) > f.length]
     return next(
         (f for f in found if _looks_like_json(raw[f.length :])), found[0] if found else None
@@ -146,7 +154,7 @@ def _layer(document: JsonValue) -> Layer | None:
                 inner=parsed(document, where="the text in the value"),
                 turned_off="encode it once; Debezium: table.expand.json.payload=true",
             )
-        case dict() if not OURS & document.keys():
+        case dict() if not (OURS & document.keys() or document.keys() >= {*CLOUD_EVENT}):
             return next((layer for find in _ENVELOPES if (layer := find(document))), None)
         case _:
             return None

@@ -3,11 +3,13 @@
 import base64
 import json
 from dataclasses import dataclass
+from typing import get_args
 
 import pytest
 
 from orchestrator.bus.cloud_events import unwrap
 from orchestrator.bus.headers import headers_to_text
+from orchestrator.bus.options import ValueFormat
 from orchestrator.domain.errors import InvalidMessage
 from orchestrator.domain.json import JsonObject
 
@@ -143,6 +145,8 @@ EVENTS = {
     },
     "in a text": json.dumps({**EVENT, "data": TASK}),
     "of Connect": json.loads(connect({**EVENT, "data": TASK}).value),
+    "with an attribute payload": {**EVENT, "data": TASK, "payload": "gold"},
+    "with an attribute op": {**EVENT, "data": TASK, "op": "c"},
 }
 
 
@@ -150,6 +154,22 @@ EVENTS = {
 def test_a_cloud_event_is_read_through_what_is_around_it(event: object) -> None:
     found = unwrap(json.dumps(event).encode(), (), max_bytes=10_000)
     assert (found.data, found.id, found.source) == (TASK, "4711", "/shop")
+
+
+@pytest.mark.parametrize("value_format", ["auto", "json"])
+def test_an_attribute_of_a_cloud_event_makes_it_no_envelope(value_format: ValueFormat) -> None:
+    headers = (("content-type", "application/cloudevents+json"),)
+    for name in ("payload", "schema", "op"):
+        value = json.dumps({**EVENT, "data": TASK, name: "x"}).encode()
+        found = unwrap(value, headers, max_bytes=10_000, value_format=value_format)
+        assert (found.data, found.id) == (TASK, "4711")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named_and_taken_for_no_framing(encoding: str) -> None:
+    for value_format in get_args(ValueFormat):
+        with pytest.raises(InvalidMessage, match="it is UTF-16"):
+            unwrap(PLAIN.encode(encoding), (), max_bytes=10_000, value_format=value_format)
 
 
 def test_a_binary_cloud_event_may_be_framed() -> None:
