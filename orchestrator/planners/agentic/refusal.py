@@ -29,10 +29,18 @@ _TOO_LONG = re.compile(
     r"|maximum context length|exceed_context_size|exceeds the available context size",
     re.IGNORECASE,
 )
+# A limit of tokens in a minute that one request alone exceeds: waiting does not help.
+_NEVER_FITS = re.compile(r"tokens must be reduced in order to run", re.IGNORECASE)
 _BAD_KEY = re.compile(r"(invalid|incorrect|missing|wrong|no) api.?key", re.IGNORECASE)
 _OF_A_MODEL = re.compile(r"model|deployment|engine", re.IGNORECASE)
 _OF_A_REQUEST = re.compile(
-    r"model|tool|message|prompt|context|param|field|token|argument|schema|support", re.IGNORECASE
+    r"model|tool|message|prompt|context|param|field|token|argument|schema|support|invalid",
+    re.IGNORECASE,
+)
+_OF_A_FAILURE = re.compile(
+    r"upstream|try again|temporar|unavailable|overload|timed? ?out|internal (server )?error"
+    r"|(unexpected|unknown) error|returned error|something went wrong|connection",
+    re.IGNORECASE,
 )
 
 # Codes and types of OpenAI, Azure, Anthropic, Google and gateways, without what separates words.
@@ -91,21 +99,24 @@ class NoCompletion(Exception):
 def judged(http_status: int, body: str) -> Refusal:
     """What an answer means that holds no completion, whatever its status is."""
     words = _words(_parsed(body))
-    is_too_long = words is not None and bool(_TOO_LONG.search(f"{words.codes} {words.text}"))
+    said = f"{words.codes} {words.text}" if words else ""
+    pattern = _NEVER_FITS if http_status == 429 else _TOO_LONG
+    is_too_long = pattern.search(said) is not None
     is_half = http_status < 300 and words is None and body.lstrip("\ufeff \r\n\t")[:1] in ("{", "[")
     status = _status(http_status, words.status if words else None)
-    if is_too_long and http_status != 429:
+    if is_too_long:
         status = 400
     elif is_half:
         status = 500
     elif status in _PERMANENT and not _is_clear(status, words, body):
-        status = NOT_UNDERSTOOD
+        # Words of 400 come from the endpoint itself, and the prompt may be their cause.
+        status = 500 if words is not None and status != 404 else NOT_UNDERSTOOD
     return Refusal(
         http_status=http_status,
         status=status,
         text=words.text[:MAX_WORDS] if words else _excerpt(body),
         is_excerpt=words is None,
-        is_too_long=is_too_long and status == 400,
+        is_too_long=is_too_long,
         is_half=is_half,
     )
 
@@ -131,10 +142,12 @@ def _words(value: JsonValue) -> _Words | None:
     value = _first(value)
     if not isinstance(value, dict):
         return None
-    inner = next((value[name] for name in ("error", "errors") if value.get(name)), value)
-    inner = _first(inner)
+    # Some say `"error": true`, and the rest beside it.
+    told = (value.get(name) for name in ("error", "errors"))
+    inner = _first(next((each for each in told if each and not isinstance(each, int)), value))
     if isinstance(inner, str):
-        inner = {**value, "message": inner}
+        beside = [text for text in (value.get("message"),) if isinstance(text, str)]
+        inner = {**value, "message": ": ".join([inner, *beside])}
     if not isinstance(inner, dict):
         return None
     text = " ".join(_texts(inner))
@@ -208,7 +221,9 @@ def _is_clear(status: int, words: _Words | None, body: str) -> bool:
     said = f"{words.codes} {words.text}" if words else body
     if status == 404:
         return bool(_OF_A_MODEL.search(said))
-    return words is not None or bool(_OF_A_REQUEST.search(said))
+    if _OF_A_REQUEST.search(said):
+        return True
+    return words is not None and not _OF_A_FAILURE.search(said)
 
 
 def _parsed(body: str) -> JsonValue:

@@ -13,6 +13,13 @@ PAGE = "<html><body>Sign in</body></html>"
 STREAM = 'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\ndata: [DONE]\n\n'
 
 OVERLOADED = {"error": {"message": "upstream is overloaded", "code": 502}}
+BEHIND = {
+    "error": {
+        "message": "Provider returned error",
+        "code": 400,
+        "metadata": {"raw": "upstream connect error or disconnect/reset before headers"},
+    }
+}
 LIMITED = {"error": {"message": "slow down", "code": 429}}
 TRY_AGAIN: dict[str, tuple[int, object, Fault, str]] = {
     "half of a JSON document": (200, '{"id": "x", "choices": [', Fault.FAILED, '"choices": ['),
@@ -37,6 +44,15 @@ TRY_AGAIN: dict[str, tuple[int, object, Fault, str]] = {
     "a wrong method": (405, {"detail": "Method Not Allowed"}, Fault.UNAVAILABLE, "Not Allowed"),
     "a redirect": (302, "", Fault.UNAVAILABLE, "status 302"),
     "no credit": (402, {"error": {"message": "Insufficient Balance"}}, Fault.LIMITED, "no credit"),
+    "a failure behind it, as 400": (400, BEHIND, Fault.FAILED, "connect error"),
+    "a failure behind it, as 200 with 400": (200, BEHIND, Fault.FAILED, "connect error"),
+    "a failure without a cause": (
+        400,
+        {"message": "Unknown error, try again"},
+        Fault.FAILED,
+        "Unk",
+    ),
+    "an error that is true": (200, {"error": True, "message": "no"}, Fault.UNAVAILABLE, ": no"),
     "no quota": (429, {"error": {"code": "insufficient_quota"}}, Fault.LIMITED, "no credit"),
 }
 
@@ -59,12 +75,23 @@ async def test_what_nobody_understands_is_tried_again_and_told(what: str, path: 
 INVALID_KEY = {"error": {"message": "bad key", "code": "invalid_api_key"}}
 NO_MODEL = {"error": {"message": "model 'x' does not exist", "code": 404}}
 TOO_LONG = {"error": {"message": "maximum context length is 10 tokens", "code": 400}}
+NEVER_FITS = {
+    "error": {
+        "message": "Request too large for gpt-4.1 on tokens per min (TPM): Limit 30000, Requested "
+        "40000. The input or output tokens must be reduced in order to run successfully.",
+        "type": "tokens",
+        "code": "rate_limit_exceeded",
+    }
+}
 FOR_GOOD: dict[str, tuple[int, object, str]] = {
     "a refused key": (200, INVALID_KEY, "refused the API key"),
     "a refused key in words": (200, {"error": "Incorrect API key: sk-very"}, "refused the API key"),
     "no such model": (200, NO_MODEL, "there is no such model"),
     "too long": (200, TOO_LONG, "longer than the model's context"),
     "too long with a status of failure": (500, TOO_LONG, "longer than the model's context"),
+    "larger than a minute's limit": (429, NEVER_FITS, "longer than the model's context"),
+    "a wrong request to try again": (400, {"message": "Change the prompt and try again"}, "prompt"),
+    "no model beside a title": (404, {"error": "Not Found", "message": "no model x"}, "no model x"),
     "a wrong request": (400, {"message": "tools: wrong", "code": 400}, "refused the request"),
     "a wrong field": (422, {"detail": [{"loc": ["tools"]}]}, "refused the request"),
     "no model by words": (404, {"error": "model 'x' not found"}, "there is no such model"),
