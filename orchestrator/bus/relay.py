@@ -185,6 +185,7 @@ class Relay:
             published = await self.run_once()
             await self._count_refused()
         except StoreUnavailable as error:
+            self._empty_looks = 0
             await rest(self._postgres.failed(error), until=self._stopping)
         else:
             self._postgres.is_over()
@@ -202,7 +203,10 @@ class Relay:
 
     async def _idle(self) -> None:
         patience = MAX_PATIENCE if self.is_leader else FOLLOWER_PATIENCE
-        seconds = POLL_SECONDS * min(self._empty_looks, patience) * random.uniform(0.5, 1.0)
+        seconds = POLL_SECONDS * min(self._empty_looks, patience)
+        if not self._identity.is_alive():
+            seconds = RETRY_SECONDS / 2  # rows may wait for the next heartbeat
+        seconds *= random.uniform(0.5, 1.0)
         if not self.is_leader:
             # Whoever does not lead is woken as often as the leader, and has nothing to do.
             await rest(seconds, until=self._stopping)

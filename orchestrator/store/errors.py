@@ -59,7 +59,7 @@ that a pooler took away or left behind), 42P01, 42703, 42883, 3F000 (its search_
 went), 42501 and 28 (its role), XX (its caches).
 """
 
-RETRY_SECONDS = 0.5
+RETRY_SECONDS = 0.25
 """At most, between two tries of who waits: a second after PostgreSQL is back work goes on."""
 
 REJECTED = ("22", "23", "54")
