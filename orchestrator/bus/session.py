@@ -165,7 +165,7 @@ class Session:
             self.assignment.unplaced,
             cluster_id=self._cluster_id,
         )
-        await self._suspects.place(places.at)
+        await self._suspects.place(places.at, waiting=places.waiting)
         if generation != self.assignment.generation:
             return
         self._topics.note(places.topic_ids)
