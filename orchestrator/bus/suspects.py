@@ -82,9 +82,13 @@ class Suspects:
         """Notes that the message could be fetched: only its reading may still kill."""
         await positions.mark_fetched(self._database, self._cluster_id, partition, position)
 
+    async def forgive(self, partition: TopicPartition, position: int) -> None:
+        """Forgets the attempts: the message is not what they failed of."""
+        await positions.clear(self._database, self._cluster_id, partition, position)
+
     async def survived(self, partition: TopicPartition, position: int, *, is_over: bool) -> None:
         """Notes that the attempt was no reader's death."""
-        await positions.clear(self._database, self._cluster_id, partition, position)
+        await self.forgive(partition, position)
         self._left[partition] = self._left.get(partition, 1) - 1
         if is_over or self._left[partition] < 1:
             self._left.pop(partition)

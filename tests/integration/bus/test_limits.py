@@ -11,6 +11,7 @@ from orchestrator.bus import inflating
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.intake import Item, Reader
 from orchestrator.bus.options import BusOptions
+from orchestrator.domain.errors import SchemaMismatch
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store.database import Database, Row
 from tests.fakes.bus import CountingEngine, running_consumer, until
@@ -185,3 +186,19 @@ async def test_a_partition_without_messages_is_not_suspect_when_its_reader_dies(
     async with running_consumer(database, options, CountingEngine(worker=WorkerId(200))):
         await until(lambda: has_tasks(database, 1))
     assert len(marked) <= 1, "only where the message waits"
+
+
+async def test_who_ends_because_of_the_database_blames_no_message(
+    database: Database, options: BusOptions
+) -> None:
+    """Each life reads the message and ends with the error, until the table is there again."""
+    await publish_tasks(options, ["a"])
+    await database.fetch("ALTER TABLE inbox RENAME TO away")
+    for number in range(5):
+        engine = CountingEngine(worker=WorkerId(100 + number)).as_engine()
+        with pytest.raises(SchemaMismatch):
+            await Consumer(database, options, engine=engine).run()
+    await database.fetch("ALTER TABLE away RENAME TO inbox")
+    async with running_consumer(database, options, CountingEngine(worker=WorkerId(200))):
+        await until(lambda: has_tasks(database, 1))
+    assert await letters(database) == []
