@@ -22,6 +22,8 @@ class Places:
     at: dict[TopicPartition, int]
     gaps: dict[TopicPartition, Gap]
     topic_ids: Mapping[str, str]
+    waiting: frozenset[TopicPartition]
+    """Those of `at` where messages wait."""
 
 
 async def find_places(
@@ -59,9 +61,9 @@ async def find_places(
         if (gap := find_gap(p, at[p], log=(begins[p], ends[p]), topic_id=ids.get(p.topic)))
     }
     await _note_ids(database, cluster_id, {p: at[p] for p in wanted if p not in gaps}, ids)
-    return Places(
-        at={p: at[p].next_offset for p in wanted if p not in gaps}, gaps=gaps, topic_ids=ids
-    )
+    placed = {p: at[p].next_offset for p in wanted if p not in gaps}
+    waiting = frozenset(p for p, position in placed.items() if position < ends[p])
+    return Places(at=placed, gaps=gaps, topic_ids=ids, waiting=waiting)
 
 
 async def _note_ids(

@@ -7,6 +7,7 @@ written, never what was read: after any doubt, reading goes back to the position
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -26,7 +27,7 @@ from orchestrator.bus.rest import rest
 from orchestrator.bus.suspects import MAX_CRASHES, Suspects
 from orchestrator.bus.topic_ids import KnownTopics
 from orchestrator.bus.watch import Watch
-from orchestrator.domain.errors import KafkaUnavailable, StoreUnavailable
+from orchestrator.domain.errors import KafkaUnavailable, OrchestratorError, StoreUnavailable
 from orchestrator.store import positions
 from orchestrator.store.database import Database
 from orchestrator.store.errors import RETRY_SECONDS
@@ -165,7 +166,7 @@ class Session:
             self.assignment.unplaced,
             cluster_id=self._cluster_id,
         )
-        await self._suspects.place(places.at)
+        await self._suspects.place(places.at, waiting=places.waiting)
         if generation != self.assignment.generation:
             return
         self._topics.note(places.topic_ids)
@@ -254,9 +255,15 @@ class Session:
     # What may have killed the last reader.
 
     async def _read_with_care(self, partition: TopicPartition) -> None:
+        position = self.assignment.positions[partition]
         try:
-            await self._attempt(partition, self.assignment.positions[partition])
-        except StoreUnavailable as error:
+            await self._attempt(partition, position)
+        except OrchestratorError as error:
+            # The servers or their settings: this process lives, or ends without having died of it.
+            with suppress(OrchestratorError):
+                await self._suspects.forgive(partition, position)
+            if not isinstance(error, StoreUnavailable):
+                raise
             await self._hold(self.postgres.failed(error))
 
     async def _attempt(self, partition: TopicPartition, position: int) -> None:

@@ -1,12 +1,12 @@
 """Messages that may kill whoever reads them: attempts are counted in PostgreSQL before each.
 
-Only partitions are suspect whose last reader died without moving the position at which it began;
-all others cost one statement when they are assigned. At a suspect position the partition is read
-alone: first as ever, and after another death message by message. What has killed two readers that
-were counted is not read again: it becomes a dead letter.
+Only partitions are suspect whose last reader died without moving the position at which it began,
+and where messages wait; all others cost one statement when they are assigned. At a suspect position
+the partition is read alone: first as ever, and after another death message by message. What has
+killed two readers that were counted is not read again: it becomes a dead letter.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import timedelta
 
 from aiokafka import TopicPartition
@@ -41,8 +41,14 @@ class Suspects:
         """Of each suspect partition, how many messages are to be read one by one at most."""
         self._singly: set[TopicPartition] = set()
 
-    async def place(self, partitions: Iterable[TopicPartition]) -> None:
-        """Notes that these are read here. Raises StoreUnavailable."""
+    async def place(
+        self, partitions: Iterable[TopicPartition], *, waiting: Set[TopicPartition]
+    ) -> None:
+        """Notes that these are read here; where no messages wait none is suspect.
+
+        Raises:
+            StoreUnavailable: ask again later.
+        """
         found = await positions.place(
             self._database,
             self._cluster_id,
@@ -50,11 +56,12 @@ class Suspects:
             worker=self._worker(),
             silence=self._silence,
         )
-        self._left |= {TopicPartition(*place): self._batch_messages for place in found}
-        if found:
+        suspect = waiting & {TopicPartition(*place) for place in found}
+        self._left |= dict.fromkeys(suspect, self._batch_messages)
+        if suspect:
             log.warning(
                 "the last reader died where it began: read with care",
-                partitions=sorted(f"{topic}/{number}" for topic, number in found),
+                partitions=sorted(f"{topic}/{number}" for topic, number in suspect),
             )
 
     def first(self, placed: Iterable[TopicPartition]) -> TopicPartition | None:
@@ -75,9 +82,13 @@ class Suspects:
         """Notes that the message could be fetched: only its reading may still kill."""
         await positions.mark_fetched(self._database, self._cluster_id, partition, position)
 
+    async def forgive(self, partition: TopicPartition, position: int) -> None:
+        """Forgets the attempts: the message is not what they failed of."""
+        await positions.clear(self._database, self._cluster_id, partition, position)
+
     async def survived(self, partition: TopicPartition, position: int, *, is_over: bool) -> None:
         """Notes that the attempt was no reader's death."""
-        await positions.clear(self._database, self._cluster_id, partition, position)
+        await self.forgive(partition, position)
         self._left[partition] = self._left.get(partition, 1) - 1
         if is_over or self._left[partition] < 1:
             self._left.pop(partition)

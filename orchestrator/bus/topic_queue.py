@@ -94,9 +94,10 @@ class TopicQueue:
         own = [m for m in messages if m.topic == self._topic]
         empty = {row.id for row in rows} - {m.row for m in own} - removed
         shipped, refused = await self._send(own)
-        await self._set_aside(refused)
+        # First: whatever fails below, what went out is known.
         self._done |= (done := shipped.rows | empty)
         self._letters += [_letter(m) for m in messages if m.topic != self._topic and m.row in done]
+        await self._set_aside(refused)
         await self._remove()
         for topic, count in shipped.messages.items():
             metrics.PUBLISHED.labels(topic).inc(count)

@@ -67,8 +67,11 @@ SELECT id, task, seq, topic, key, value, headers, $3, reason FROM gone
 
 # Under their old ids: each goes before what came after it.
 SEND_AGAIN = """
-WITH gone AS (
-    DELETE FROM outbox_refused WHERE $1::text IS NULL OR refused_by = $1
+WITH page AS (
+    SELECT id FROM outbox_refused WHERE id > $2 AND ($1::text IS NULL OR refused_by = $1)
+    ORDER BY id LIMIT $3
+), gone AS (
+    DELETE FROM outbox_refused WHERE id IN (SELECT id FROM page)
     RETURNING id, task, seq, topic, key, value, headers
 )
 INSERT INTO outbox (id, task, seq, topic, key, value, headers) OVERRIDING SYSTEM VALUE
@@ -91,6 +94,9 @@ SELECT count(*) AS rows,
 FROM (SELECT FROM outbox LIMIT 10000) counted
 """
 
+
+SEND_AGAIN_PAGE = 100
+"""Messages may have a megabyte each, and a statement has 10 s."""
 
 ALL_QUEUES = ""
 """For `next_rows`; no topic has this name."""
@@ -209,8 +215,14 @@ async def set_aside(database: Database, reasons: Mapping[int, str], *, topic: st
 
 
 async def send_again(database: Database, *, topic: str | None = None) -> int:
-    """Puts what was set aside back into the outbox, of one topic or of all; answers how many."""
-    return len(await database.fetch(SEND_AGAIN, topic))
+    """Puts what was set aside back into the outbox, of one topic or of all; answers how many.
+
+    Page by page, oldest first: what is refused again meanwhile is not sent a third time.
+    """
+    count, last = 0, 0
+    while page := await database.fetch(SEND_AGAIN, topic, last, SEND_AGAIN_PAGE):
+        count, last = count + len(page), max(row["id"] for row in page)
+    return count
 
 
 async def refused(database: Database, *, limit: int = 50) -> list[Refused]:

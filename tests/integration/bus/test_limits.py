@@ -11,6 +11,7 @@ from orchestrator.bus import inflating
 from orchestrator.bus.consumer import Consumer
 from orchestrator.bus.intake import Item, Reader
 from orchestrator.bus.options import BusOptions
+from orchestrator.domain.errors import SchemaMismatch
 from orchestrator.domain.ids import WorkerId
 from orchestrator.store.database import Database, Row
 from tests.fakes.bus import CountingEngine, running_consumer, until
@@ -142,18 +143,24 @@ async def test_a_batch_that_kills_whoever_fetches_it_is_a_dead_letter_as_it_came
     assert inflating.CODECS["zstd_decode"](row["value"][61:]).count(b"task_id") == 2
 
 
-async def test_who_ends_well_or_lives_makes_nothing_suspect(
-    database: Database, options: BusOptions, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    marked: list[str] = []
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The attempts to read a suspect partition."""
+    found: list[str] = []
     fetch = Database.fetch_one
 
     async def watched(self: Database, sql: str, *args: object) -> Row | None:
         if "crashes + 1" in sql:
-            marked.append(sql)
+            found.append(sql)
         return await fetch(self, sql, *args)
 
     monkeypatch.setattr(Database, "fetch_one", watched)
+    return found
+
+
+async def test_who_ends_well_or_lives_makes_nothing_suspect(
+    database: Database, options: BusOptions, marked: list[str]
+) -> None:
     for number in range(3):
         engine = CountingEngine(worker=WorkerId(100 + number))
         async with running_consumer(database, options, engine) as consumer:
@@ -163,3 +170,35 @@ async def test_who_ends_well_or_lives_makes_nothing_suspect(
         await until(lambda: has_tasks(database, 1))
     assert marked == []
     assert await count(database, "kafka_positions WHERE crashes > 0") == 0
+
+
+async def test_a_partition_without_messages_is_not_suspect_when_its_reader_dies(
+    database: Database, options: BusOptions, marked: list[str]
+) -> None:
+    """Each would be waited for alone, and all others with messages would wait meanwhile."""
+    engine = CountingEngine(worker=WorkerId(100)).as_engine()
+    consumer = Consumer(database, options, engine=engine)
+    life = asyncio.create_task(consumer.run(), name="consumer")
+    await until(lambda: consumer.state.is_ready)
+    life.cancel()
+    await asyncio.wait({life})
+    await publish_tasks(options, ["a"])
+    async with running_consumer(database, options, CountingEngine(worker=WorkerId(200))):
+        await until(lambda: has_tasks(database, 1))
+    assert len(marked) <= 1, "only where the message waits"
+
+
+async def test_who_ends_because_of_the_database_blames_no_message(
+    database: Database, options: BusOptions
+) -> None:
+    """Each life reads the message and ends with the error, until the table is there again."""
+    await publish_tasks(options, ["a"])
+    await database.fetch("ALTER TABLE inbox RENAME TO away")
+    for number in range(5):
+        engine = CountingEngine(worker=WorkerId(100 + number)).as_engine()
+        with pytest.raises(SchemaMismatch):
+            await Consumer(database, options, engine=engine).run()
+    await database.fetch("ALTER TABLE away RENAME TO inbox")
+    async with running_consumer(database, options, CountingEngine(worker=WorkerId(200))):
+        await until(lambda: has_tasks(database, 1))
+    assert await letters(database) == []

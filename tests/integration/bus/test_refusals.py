@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -14,9 +16,10 @@ from orchestrator.bus.options import BusOptions
 from orchestrator.bus.relay import Identity, Relay
 from orchestrator.bus.topic_facts import look_at_topics
 from orchestrator.bus.topics import admin, create_topics, ensure_topics
+from orchestrator.domain.errors import StoreUnavailable
 from orchestrator.local.kafka import LocalKafka
 from orchestrator.store import outbox, workers
-from orchestrator.store.database import Database
+from orchestrator.store.database import Database, Row
 from tests.fakes.acls import AUTHORIZER, allow_everything, deny_writing
 from tests.fakes.bus import bus_options, until
 from tests.integration.bus.rows import add_steps, count, ids_in_order, read_topic
@@ -111,6 +114,48 @@ async def test_what_was_set_aside_is_sent_again_in_its_order(
     assert [v[: v.index(b"x")] for v in await letters_in(options)] == [
         str(n).encode() for n in range(1, 31)
     ]
+
+
+async def test_however_much_was_set_aside_no_statement_that_sends_it_again_is_long(
+    database: Database, options: BusOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One statement for all ended with `statement_timeout` from some hundred megabytes on."""
+    await add_letters(database, options, 350, key=None)
+    ids = [row["id"] for row in await database.fetch("SELECT id FROM outbox ORDER BY id")]
+    topic = options.topics.dead_letters
+    await outbox.set_aside(database, dict.fromkeys(ids, "refused"), topic=topic)
+    fetch, rows = Database.fetch, []
+
+    async def watched(self: Database, sql: str, *args: object) -> Sequence[Row]:
+        rows.append(found := await fetch(self, sql, *args))
+        return found
+
+    monkeypatch.setattr(Database, "fetch", watched)
+    assert await outbox.send_again(database, topic="another") == 0
+    assert await outbox.send_again(database, topic=topic) == 350
+    assert max(map(len, rows)) <= 100
+    assert [row["id"] for page in rows for row in page] == ids
+
+
+async def test_what_went_out_is_not_sent_again_where_a_refusal_cannot_be_noted(
+    database: Database, options: BusOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await configure(options, options.topics.dead_letters, cleanup_policy="compact")
+    await add_letters(database, options, 2, key=b"")  # in one partition with those without a key
+    await add_letters(database, options, 1, key=None)
+    set_aside, tries = outbox.set_aside, []
+
+    async def failing(*args: Any, **more: Any) -> None:
+        tries.append(args)
+        if len(tries) < 3:
+            raise StoreUnavailable("PostgreSQL is away")
+        await set_aside(*args, **more)
+
+    monkeypatch.setattr(outbox, "set_aside", failing)
+    async with running_relay(database, options):
+        await until(lambda: _is_empty(database))
+    assert len(tries) == 3
+    assert len(await letters_in(options)) == 2
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
