@@ -52,12 +52,12 @@ async def inbox(journal: Journal) -> list[tuple[str, JsonObject]]:
     return [(r["event_type"], r["payload"]) for r in rows]
 
 
-async def test_bytes_that_are_no_text_are_left_out_of_a_reason(
+async def test_bytes_that_are_no_text_are_replaced_in_a_reason(
     journal: Journal, environ: dict[str, str]
 ) -> None:
     await waiting(journal, "a")
     await called(environ, "tasks", "cancel", "a", "--reason", "typo\udcff", "--by", "ops\udcff")
-    assert await inbox(journal) == [("cancel", {"reason": "typo", "by": "ops"})]
+    assert await inbox(journal) == [("cancel", {"reason": "typo\ufffd", "by": "ops\ufffd"})]
 
 
 async def test_named_tasks_are_cancelled_and_the_others_told_of(
@@ -70,7 +70,7 @@ async def test_named_tasks_are_cancelled_and_the_others_told_of(
     assert done.returncode == 1
     assert done.stdout == "cancelling task a (it was waiting)\n"
     assert "error: there is no task 'nobody'" in done.stderr
-    assert await inbox(journal) == [("cancel", {"reason": "typo", "by": "ops"})]
+    assert await inbox(journal) == [("cancel", {"reason": "typo\ufffd", "by": "ops\ufffd"})]
 
 
 async def test_many_are_told_only_when_it_was_confirmed(
