@@ -67,7 +67,7 @@ def user() -> str:
 
 
 def cleaned(text: str | None) -> str | None:
-    """What a person wrote for a journal, without bytes that are no text: a callback of options."""
+    """What a person wrote for a journal, bytes that are no text replaced: a callback of options."""
     return None if text is None else clean_text(text)
 
 

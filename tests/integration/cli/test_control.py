@@ -70,7 +70,7 @@ async def test_named_tasks_are_cancelled_and_the_others_told_of(
     assert done.returncode == 1
     assert done.stdout == "cancelling task a (it was waiting)\n"
     assert "error: there is no task 'nobody'" in done.stderr
-    assert await inbox(journal) == [("cancel", {"reason": "typo\ufffd", "by": "ops\ufffd"})]
+    assert await inbox(journal) == [("cancel", {"reason": "typo", "by": "ops"})]
 
 
 async def test_many_are_told_only_when_it_was_confirmed(
