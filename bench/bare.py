@@ -45,11 +45,12 @@ from orchestrator.domain.ids import Epoch, TaskId, TaskKey
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.task import Task
-from orchestrator.planners.agentic.given_back import Bound
-from orchestrator.planners.agentic.model import bind, build_model
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import build_toolbox
+from orchestrator.planners.chat.given_back import Bound
+from orchestrator.planners.chat.model import bind, build_model
+from orchestrator.planners.chat.options import ModelOptions
 
 
 class Loop:

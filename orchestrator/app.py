@@ -33,10 +33,11 @@ from orchestrator.engine.clock import Clock
 from orchestrator.engine.housekeeping import Housekeeping
 from orchestrator.engine.options import EngineOptions
 from orchestrator.engine.worker import Outside, Worker
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
 from orchestrator.planners.agentic.trial import try_model
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from orchestrator.planners.gated import GatedPlanner
 from orchestrator.planners.planner import Planner, PromptShown
 from orchestrator.store.database import Database, DatabaseOptions, with_reserve

@@ -141,6 +141,14 @@ def read_number(digits: str) -> int | float:
     return found
 
 
+def dumped(value: JsonValue) -> str:
+    """The value as compact JSON text."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, which JSON allows
+        return json.dumps(value, separators=(",", ":"))
+
+
 def clean_text(text: str) -> str:
     """The text with U+FFFD in place of what PostgreSQL refuses: NUL, and half a surrogate pair."""
     return _SURROGATE_OR_NUL.sub("\ufffd", text)
@@ -334,6 +342,7 @@ __all__ = [
     "JsonValue",
     "UnreadableJson",
     "clean_text",
+    "dumped",
     "is_storable",
     "path_text",
     "read_json",

@@ -19,7 +19,8 @@ from orchestrator.bus.options import BusOptions, Security, Topics
 from orchestrator.domain.budget import Budget, micros
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.engine.options import EngineOptions, TaskLimits
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
+from orchestrator.planners.agentic.options import AgenticOptions
+from orchestrator.planners.chat.options import ModelOptions, Price
 from orchestrator.settings.checks import (
     NEEDS,
     Need,

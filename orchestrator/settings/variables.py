@@ -16,7 +16,8 @@ from orchestrator.bus.options import BusOptions, SaslMechanism, SecurityProtocol
 from orchestrator.domain.budget import MAX_COST
 from orchestrator.domain.json import read_json
 from orchestrator.engine.options import MIN_KEPT, EngineOptions
-from orchestrator.planners.agentic.options import DIALECT, AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions
+from orchestrator.planners.chat.options import DIALECT, ModelOptions
 from orchestrator.store.database import DatabaseOptions
 from orchestrator.telemetry.health import HealthOptions
 from orchestrator.telemetry.logs import LogFormat, LogLevel

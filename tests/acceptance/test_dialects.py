@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.planners.agentic.model import REFUSED_PART
+from orchestrator.planners.chat.model import REFUSED_PART
 from tests.fakes import strict
 from tests.fakes.llm import Refusal, Request
 from tests.fixtures.service import Service

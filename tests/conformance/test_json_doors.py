@@ -17,8 +17,8 @@ from orchestrator.cli.messages import field_values, lines_of
 from orchestrator.domain.errors import InvalidMessage, UnusableAnswer
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import UnreadableJson, read_json
-from orchestrator.planners.agentic.answer import read_answer
-from orchestrator.planners.agentic.completion import read_completion
+from orchestrator.planners.chat.answer import read_answer
+from orchestrator.planners.chat.completion import read_completion
 from orchestrator.store.ingest import Origin
 from tests.integration.planners.stub import completion
 from tests.unit.planners.journal import make_agent

@@ -11,9 +11,9 @@ import pytest_asyncio
 from orchestrator.agents.http import model_http_client
 from orchestrator.domain.decision import Delegate, Turn
 from orchestrator.domain.step import Decided, dump_body, load_body
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from orchestrator.planners.planner import Planner
 from tests.fakes.model import ScriptedModel, tool_calls
 from tests.integration.planners.stub import completion, http_answer, serving

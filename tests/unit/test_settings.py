@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.domain.budget import Budget
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.planners.agentic.options import DIALECT
+from orchestrator.planners.chat.options import DIALECT
 from orchestrator.settings import Need, Settings, examine_settings, load_settings
 from orchestrator.settings.variables import FILE_SUFFIX, KNOWN, SECRETS, Variables
 

@@ -18,20 +18,11 @@ from orchestrator.domain.budget import MICROS
 from orchestrator.domain.decision import Turn
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.ids import Seq
+from orchestrator.domain.json import dumped
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Decided
-from orchestrator.planners.agentic.answer import (
-    read_answer,
-    read_model,
-    read_usage,
-    why_unfinished,
-)
-from orchestrator.planners.agentic.given_back import Bound, GivenBack
-from orchestrator.planners.agentic.kept import keep, size_of
-from orchestrator.planners.agentic.model import Endpoint, ask, bind, can_bound
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
-from orchestrator.planners.agentic.prompt import SYSTEM, dumped, state_text, task_text
-from orchestrator.planners.agentic.reserve import TEXT_OUTPUT_TOKENS, Reserved, reserve
+from orchestrator.planners.agentic.options import AgenticOptions
+from orchestrator.planners.agentic.prompt import SYSTEM, state_text, task_text
 from orchestrator.planners.agentic.tools import Toolbox, build_toolbox
 from orchestrator.planners.agentic.transcript import history
 from orchestrator.planners.agentic.turns import (
@@ -40,6 +31,17 @@ from orchestrator.planners.agentic.turns import (
     read_turn,
     told_why,
 )
+from orchestrator.planners.chat.answer import (
+    read_answer,
+    read_model,
+    read_usage,
+    why_unfinished,
+)
+from orchestrator.planners.chat.given_back import Bound, GivenBack
+from orchestrator.planners.chat.kept import keep, size_of
+from orchestrator.planners.chat.model import Endpoint, ask, bind, can_bound
+from orchestrator.planners.chat.options import ModelOptions
+from orchestrator.planners.chat.reserve import TEXT_OUTPUT_TOKENS, Reserved, reserve
 from orchestrator.planners.planner import PromptMessage, PromptShown, Unanswered
 from orchestrator.telemetry import metrics
 from orchestrator.telemetry.logs import get_logger

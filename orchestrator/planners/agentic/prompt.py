@@ -4,12 +4,8 @@ Pure. What is stable stands first, so that the providers' prompt caches hit; the
 changes with every turn, is the last message and is kept nowhere.
 """
 
-import json
-
-import orjson
-
 from orchestrator.domain.context import Context
-from orchestrator.domain.json import JsonObject, JsonValue
+from orchestrator.domain.json import JsonObject, JsonValue, dumped
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Accepted
 
@@ -77,13 +73,6 @@ def state_text(context: Context) -> str:
 
 def json_block(value: JsonValue) -> str:
     return f"```json\n{dumped(value)}\n```"
-
-
-def dumped(value: JsonValue) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # an integer of more than 64 bits, which JSON allows
-        return json.dumps(value, separators=(",", ":"))
 
 
 def cut(text: str, *, limit: int) -> str:

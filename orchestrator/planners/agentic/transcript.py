@@ -15,12 +15,12 @@ from orchestrator.domain.call import CallStatus
 from orchestrator.domain.decision import Complete, Decision, Delegate, Fail, ModelMessage, Wait
 from orchestrator.domain.event import AGENT_RESULT, CANCEL, PAUSE, RESUME, TIMEOUT, TOP_UP
 from orchestrator.domain.ids import Seq
-from orchestrator.domain.json import JsonObject
+from orchestrator.domain.json import JsonObject, dumped
 from orchestrator.domain.step import CallFinished, Decided, EventApplied, Forked, Retried, Step
-from orchestrator.planners.agentic.kept import give_back
 from orchestrator.planners.agentic.options import AgenticOptions
-from orchestrator.planners.agentic.prompt import USE_A_TOOL, cut, dumped, json_block
+from orchestrator.planners.agentic.prompt import USE_A_TOOL, cut, json_block
 from orchestrator.planners.agentic.tools import MAX_NAME
+from orchestrator.planners.chat.kept import give_back
 
 MAX_QUESTION = 300
 

@@ -16,8 +16,8 @@ from orchestrator.domain.ids import Epoch, Seq, TaskId, TaskKey
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Accepted, Decided, Step
 from orchestrator.domain.task import Task
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.options import ModelOptions
 
 _DESCRIPTION = "The order number is 4711. Write it down as order_number."
 _CREATED_AT = datetime(2026, 1, 1, tzinfo=UTC)

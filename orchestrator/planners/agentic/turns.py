@@ -24,10 +24,10 @@ from orchestrator.domain.ids import AgentId
 from orchestrator.domain.json import JsonObject, JsonValue
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Decided, Step
-from orchestrator.planners.agentic.answer import CUT
 from orchestrator.planners.agentic.evidence import is_stated
 from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.tools import CALL_AGENT, ENDING, Toolbox, list_agents
+from orchestrator.planners.chat.answer import CUT
 
 _MAX_QUOTE = 300
 _IGNORES_TOOLS = (

@@ -9,9 +9,9 @@ import pytest
 from orchestrator.agents.callers.http_json import HttpCaller
 from orchestrator.agents.http import agent_http_client, model_http_client
 from orchestrator.domain.call import CallResult
-from orchestrator.planners.agentic.failures import model_failed
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.chat.failures import model_failed
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from tests.fakes.agent import FakeAgent, running_agent
 from tests.fakes.bus import until
 from tests.fakes.callers import CRM, call_request

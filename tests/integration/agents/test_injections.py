@@ -23,8 +23,9 @@ from orchestrator.domain.decision import Delegate, ModelMessage, Turn
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.options import ModelOptions
 from tests.fakes.agent import FakeAgent, Received, ok, running_agent
 from tests.fakes.callers import call_request
 from tests.fakes.model import ScriptedModel, tool_calls

@@ -8,9 +8,9 @@ from orchestrator.agents.http import model_http_client
 from orchestrator.domain.ids import Seq, TaskId
 from orchestrator.domain.step import Decided, Forked
 from orchestrator.engine.worker import Worker
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from orchestrator.store.database import Database
 from orchestrator.store.fork import fork
 from orchestrator.store.outbox import StepUpdate, next_rows

@@ -10,9 +10,9 @@ from orchestrator.agents.http import model_http_client
 from orchestrator.domain.budget import Allowance, Budget
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from tests.unit.planners.journal import AGENTS, FixedCatalogue, new_task
 
 KEY = "sk-very-secret-0123456789"

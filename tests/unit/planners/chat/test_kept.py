@@ -9,9 +9,9 @@ from langchain_core.messages import AIMessage, ToolCall
 from orchestrator.domain.decision import Delegate, ModelMessage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.step import Decided, dump_body, load_body
-from orchestrator.planners.agentic.answer import read_answer
-from orchestrator.planners.agentic.kept import MAX_BYTES, give_back, keep
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.chat.answer import read_answer
+from orchestrator.planners.chat.kept import MAX_BYTES, give_back, keep
+from orchestrator.planners.chat.options import ModelOptions
 
 USE = {"type": "tool_use", "id": "a", "name": "t", "input": {"x": 1}}
 THINKING = {"type": "thinking", "thinking": "Hm.", "signature": "U2ln"}

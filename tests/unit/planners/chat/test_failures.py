@@ -1,7 +1,7 @@
 """What a model's client raises, as the product tells it."""
 
-from orchestrator.planners.agentic.failures import model_failed
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.chat.failures import model_failed
+from orchestrator.planners.chat.options import ModelOptions
 
 OPTIONS = ModelOptions(model="openai:fake", api_key="sk-of-a-test")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from orchestrator.planners.agentic.dialect import arranged, asked_for, spoken
+from orchestrator.planners.chat.dialect import arranged, asked_for, spoken
 
 SENT = {
     "tool_choice",

@@ -15,9 +15,10 @@ from orchestrator.domain.call import Call, CallStatus
 from orchestrator.domain.decision import Complete, Decision, Delegate, Fail, Wait
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions
+from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from tests.unit.planners.journal import (
     AGENTS,
     FixedCatalogue,
@@ -28,7 +29,7 @@ from tests.unit.planners.journal import (
     retried,
 )
 
-SERVER = Path(__file__).resolve().parents[3] / "demo" / "llm" / "server.py"
+SERVER = Path(__file__).resolve().parents[4] / "demo" / "llm" / "server.py"
 
 OUTPUTS: dict[str, JsonObject] = {
     "crm": {"customer_id": "C-1"},

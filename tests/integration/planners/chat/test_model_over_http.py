@@ -13,9 +13,9 @@ from orchestrator.agents.http import MAX_MODEL_ANSWER_BYTES, model_http_client
 from orchestrator.domain.decision import Delegate, Usage
 from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
-from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
+from orchestrator.planners.chat.options import ModelOptions
+from orchestrator.planners.chat.reserve import BOUNDED_OUTPUT_TOKENS, LOST_OUTPUT_TOKENS
 from orchestrator.planners.planner import Unanswered
 from tests.fakes.responses_api import as_response
 from tests.fakes.unconnected import full_backlog

@@ -10,10 +10,10 @@ from langchain_core.messages import AIMessage
 
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
-from orchestrator.planners.agentic.answer import read_answer, read_model, read_usage, why_unfinished
-from orchestrator.planners.agentic.completion import read_completion
-from orchestrator.planners.agentic.kept import keep
-from orchestrator.planners.agentic.refusal import NoCompletion, judged
+from orchestrator.planners.chat.answer import read_answer, read_model, read_usage, why_unfinished
+from orchestrator.planners.chat.completion import read_completion
+from orchestrator.planners.chat.kept import keep
+from orchestrator.planners.chat.refusal import NoCompletion, judged
 
 CALL = {"id": "a", "type": "function", "function": {"name": "t", "arguments": '{"x": 1}'}}
 READ = {"name": "t", "args": {"x": 1}}

@@ -9,8 +9,8 @@ from langchain_openai import ChatOpenAI
 
 from orchestrator.agents.http import model_http_client
 from orchestrator.domain.errors import InvalidSettings
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 
 
 @pytest.mark.parametrize("model", ["gpt-4.1-mini", "openai:", ":gpt", ""])
@@ -41,7 +41,7 @@ async def test_a_model_that_can_not_be_built_names_what_is_missing(
 
 def test_reading_options_does_not_load_langchain() -> None:
     code = (
-        "import sys, orchestrator.planners.agentic.options; "
+        "import sys, orchestrator.planners.chat.options; "
         "sys.exit(any(name.startswith('langchain') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,8 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.tool import ToolCall
 
 from orchestrator.domain.decision import Kept, ModelMessage
-from orchestrator.domain.json import JsonObject, UnreadableJson, storable
-from orchestrator.planners.agentic.prompt import dumped
+from orchestrator.domain.json import JsonObject, UnreadableJson, dumped, storable
 
 MAX_BYTES = 512_000
 """Of what is kept of one answer; the largest parts above it are left out, whole."""

@@ -18,9 +18,9 @@ from orchestrator.domain.json import (
     read_loosely,
     storable,
 )
-from orchestrator.planners.agentic.answer import BROKEN_ENDS, counted
-from orchestrator.planners.agentic.kept import CALL_FIELDS, call_fields_of, fields_of
-from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, filters_of, judged
+from orchestrator.planners.chat.answer import BROKEN_ENDS, counted
+from orchestrator.planners.chat.kept import CALL_FIELDS, call_fields_of, fields_of
+from orchestrator.planners.chat.refusal import NoCompletion, broken_off, filters_of, judged
 
 
 def read_completion(http_status: int, body: bytes) -> AIMessage:

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, InvalidToolCall, ToolCall
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.ids import Seq
 from orchestrator.domain.json import MAX_INTEGER, MIN_INTEGER, JsonValue
-from orchestrator.planners.agentic.answer import (
+from orchestrator.planners.chat.answer import (
     MAX_ID,
     MAX_TOKENS,
     read_answer,

@@ -18,8 +18,8 @@ from langchain_core.outputs import ChatResult
 from langchain_openai.chat_models.base import BaseChatOpenAI
 
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.failures import is_refused_request
-from orchestrator.planners.agentic.kept import (
+from orchestrator.planners.chat.failures import is_refused_request
+from orchestrator.planners.chat.kept import (
     CALL_FIELDS,
     call_fields_of,
     fields_of,

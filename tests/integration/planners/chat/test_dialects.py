@@ -18,9 +18,9 @@ from orchestrator.domain.decision import Complete, Delegate, Fail
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.json import JsonObject
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from tests.fakes import strict
 from tests.fakes.llm import FakeLlm, Refusal, Request, calls, running_llm, text
 from tests.unit.planners.journal import (

@@ -13,9 +13,9 @@ from orchestrator.agents.http import model_http_client
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
 from orchestrator.domain.step import Step, dump_body, load_body
-from orchestrator.planners.agentic.model import build_model
-from orchestrator.planners.agentic.options import ModelOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
+from orchestrator.planners.chat.model import build_model
+from orchestrator.planners.chat.options import ModelOptions
 from tests.integration.planners import shapes
 from tests.integration.planners.shapes import ARGS, SIGNATURE, THOUGHT, Json, call, chat
 from tests.integration.planners.stub import Strict, Stub, closing, refused, serving

@@ -14,9 +14,10 @@ from orchestrator.domain.decision import Complete, Delegate, Fail, Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import AgenticOptions, ModelOptions, Price
+from orchestrator.planners.agentic.options import AgenticOptions
 from orchestrator.planners.agentic.planner import AgenticPlanner
-from orchestrator.planners.agentic.reserve import BOUNDED_OUTPUT_TOKENS
+from orchestrator.planners.chat.options import ModelOptions, Price
+from orchestrator.planners.chat.reserve import BOUNDED_OUTPUT_TOKENS
 from orchestrator.planners.planner import OverBudget, PromptShown
 from tests.fakes.model import ScriptedModel, broken_call, tool_calls
 from tests.unit.planners.journal import (

@@ -32,9 +32,9 @@ from orchestrator.agents.http import (
 )
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.fault import Fault
-from orchestrator.planners.agentic.answer import storable_text
-from orchestrator.planners.agentic.options import ModelOptions
-from orchestrator.planners.agentic.refusal import NoCompletion, Refusal, judged
+from orchestrator.planners.chat.answer import storable_text
+from orchestrator.planners.chat.options import ModelOptions
+from orchestrator.planners.chat.refusal import NoCompletion, Refusal, judged
 
 _NOT_REACHED: tuple[type[Exception], ...] = (OSError, *TRANSPORT_ERRORS)
 _SILENT = (*_NOT_REACHED, APIConnectionError, ModelTimeoutError, ModelConnectionError)

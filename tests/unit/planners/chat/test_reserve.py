@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from orchestrator.domain.budget import NO_BUDGET, Allowance, Budget
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import ModelOptions, Price
-from orchestrator.planners.agentic.reserve import (
+from orchestrator.planners.chat.options import ModelOptions, Price
+from orchestrator.planners.chat.reserve import (
     BOUNDED_OUTPUT_TOKENS,
     LOST_OUTPUT_TOKENS,
     Reserved,

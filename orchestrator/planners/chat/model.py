@@ -28,9 +28,9 @@ from langsmith.utils import tracing_is_enabled
 
 from orchestrator.domain.errors import InvalidSettings
 from orchestrator.domain.json import JsonObject
-from orchestrator.planners.agentic.answer import BROKEN_ENDS, end_of, read_usage
-from orchestrator.planners.agentic.completion import read_arguments, read_completion
-from orchestrator.planners.agentic.dialect import (
+from orchestrator.planners.chat.answer import BROKEN_ENDS, end_of, read_usage
+from orchestrator.planners.chat.completion import read_arguments, read_completion
+from orchestrator.planners.chat.dialect import (
     SYSTEM_ROLE,
     Dialect,
     arranged,
@@ -38,16 +38,16 @@ from orchestrator.planners.agentic.dialect import (
     bound_names,
     spoken,
 )
-from orchestrator.planners.agentic.failures import (
+from orchestrator.planners.chat.failures import (
     is_from_model,
     is_refused_request,
     is_unanswered,
     model_failed,
 )
-from orchestrator.planners.agentic.given_back import Bound, KeepsFields
-from orchestrator.planners.agentic.options import DIALECT, ModelOptions
-from orchestrator.planners.agentic.refusal import NoCompletion, broken_off, judged
-from orchestrator.planners.agentic.reserve import Reserved
+from orchestrator.planners.chat.given_back import Bound, KeepsFields
+from orchestrator.planners.chat.options import DIALECT, ModelOptions
+from orchestrator.planners.chat.refusal import NoCompletion, broken_off, judged
+from orchestrator.planners.chat.reserve import Reserved
 from orchestrator.planners.planner import Unanswered
 from orchestrator.telemetry.logs import get_logger
 

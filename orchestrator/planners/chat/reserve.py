@@ -10,7 +10,7 @@ from orchestrator.domain.budget import Allowance, Resource
 from orchestrator.domain.decision import Usage
 from orchestrator.domain.errors import ModelFailed
 from orchestrator.domain.snapshot import Snapshot
-from orchestrator.planners.agentic.options import ModelOptions
+from orchestrator.planners.chat.options import ModelOptions
 from orchestrator.planners.planner import OverBudget
 from orchestrator.telemetry import metrics
 
