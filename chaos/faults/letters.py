@@ -11,7 +11,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from chaos.arena import Arena
 from chaos.fault import Bar, Fault, Times
 from chaos.faults.malformed import SPREAD_SECONDS, add
-from orchestrator.store.outbox import SEND_AGAIN
+from orchestrator.store import outbox
+from orchestrator.store.database import Database, DatabaseOptions
 
 UPDATE_AGE = "oldest update in the outbox, s"
 ARRIVED = "all dead letters there after mending, s"
@@ -59,10 +60,15 @@ async def refuse(arena: Arena) -> None:
 async def _send_again(arena: Arena) -> None:
     """As `orchestrator outbox retry` does, until nothing is left."""
     since = time.monotonic()
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while (await arena.rows_soon(LEFT))[0]["letters"]:
-            await arena.rows_soon(SEND_AGAIN, None)
-            await asyncio.sleep(0.5)
+    database = Database(DatabaseOptions(url=arena.database_url, pool_size=1))
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (await arena.rows_soon(LEFT))[0]["letters"]:
+                await outbox.send_again(database)
+                await asyncio.sleep(0.5)
+    finally:
+        await database.close()
     arena.measured[ARRIVED].append(time.monotonic() - since)
 
 

@@ -156,7 +156,7 @@ READ_ONLY_FOR_A_WHILE = Fault(
     pause_seconds=(1.0, 3.0),
     bars=(
         Bar(measure=GOES_ON, at_most=1.0),
-        Bar(measure=UPDATES, at_most=2.5),  # another relay may have to find that it leads
+        Bar(measure=UPDATES, at_most=1.0),
         Bar(measure=WRITERS, at_most=2.0),
     ),
     touches="postgres",
